@@ -1,0 +1,357 @@
+"""Phi-3-Vision as a native model: transformers' CLIP layers and Phi-3 decoder, and the photo embedding between them.
+
+Module tree and tensor names are exactly the published ones, so published files load as they are and what is saved keeps the
+names other tools know. Knows nothing of photos as files, of prompts, or of training.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import CLIPVisionConfig
+from transformers.cache_utils import Cache
+from transformers.generation import GenerationMixin
+from transformers.modeling_outputs import BaseModelOutputWithPast, CausalLMOutputWithPast
+from transformers.models.clip.modeling_clip import CLIPEncoder, CLIPPreTrainedModel, CLIPVisionEmbeddings
+from transformers.models.phi3.modeling_phi3 import Phi3ForCausalLM, Phi3Model
+from transformers.utils import is_flash_attn_2_available
+
+from .configuration import END_TOKEN_ID, ENDOFTEXT_TOKEN_ID, Phi3VConfig, Phi3VError
+from .tiling import num_tokens
+
+PhotoFeatures = Sequence[Tensor]
+
+
+class Phi3VVisionTower(CLIPPreTrainedModel):
+    """CLIP's vision transformer up to the layer whose output the projector reads. The layers after it are kept, not computed."""
+
+    config_class = CLIPVisionConfig
+    main_input_name = "pixel_values"
+    base_model_prefix = "vision_model"
+
+    def __init__(self, config: CLIPVisionConfig, layer_idx: int = -2) -> None:
+        super().__init__(config)
+        self.num_computed = layer_idx if layer_idx >= 0 else config.num_hidden_layers + 1 + layer_idx
+        self.embeddings = CLIPVisionEmbeddings(config)
+        self.pre_layrnorm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+        self.encoder = CLIPEncoder(config)
+        self.post_layernorm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+        self.post_init()
+
+    def forward(self, pixel_values: Tensor) -> Tensor:
+        """float[tile, 3, side, side] -> float[tile, patch, hidden], patches row by row, the class token dropped."""
+        hidden = self.pre_layrnorm(self.embeddings(pixel_values))
+        for layer in self.encoder.layers[: self.num_computed]:
+            hidden = layer(hidden, None)
+        return hidden[:, 1:]
+
+
+class _PublishedLevel(nn.Module):
+    """The one level `vision_model` that published tensor names have and transformers 5 has not."""
+
+    def __init__(self, vision_model: Phi3VVisionTower) -> None:
+        super().__init__()
+        self.vision_model = vision_model
+
+
+class Phi3VPhotoEmbedding(nn.Module):
+    """Tiles -> rows of the language model's width: CLIP, 2x2 merge, separators, projector."""
+
+    def __init__(self, config: Phi3VConfig) -> None:
+        super().__init__()
+        vision: Any = config.vision_config
+        self.tile_grid = vision.image_size // vision.patch_size // 2
+        self.tile_size = vision.image_size
+        merged = 4 * vision.hidden_size
+        layer_idx = (config.img_processor or {}).get("layer_idx", -2)
+        self.img_processor = _PublishedLevel(Phi3VVisionTower(vision, layer_idx))
+        self.glb_GN = nn.Parameter(torch.zeros(1, 1, merged))
+        self.sub_GN = nn.Parameter(torch.zeros(1, 1, 1, merged))
+        self.img_projection = nn.Sequential(
+            nn.Linear(merged, config.hidden_size), nn.GELU(), nn.Linear(config.hidden_size, config.hidden_size)
+        )
+
+    def forward(self, pixel_values: Tensor, image_sizes: Tensor) -> list[Tensor]:
+        """pixel_values float[photo, slot, 3, tile, tile], image_sizes int[photo, (height, width)] -> a float[token, hidden] a photo.
+
+        Slots beyond a photo's own tiles are padding and are left out of the tower.
+        """
+        grids = self.grids(pixel_values, image_sizes)
+        real = torch.cat([pixel_values[i, : rows * columns + 1] for i, (rows, columns) in enumerate(grids)])
+        tower = self.img_processor.vision_model
+        merged = self._merge(tower(real.to(tower.embeddings.patch_embedding.weight.dtype)))
+        tiles = merged.split([rows * columns + 1 for rows, columns in grids])
+        lengths = [num_tokens(rows, columns, self.tile_grid) for rows, columns in grids]
+        rows_in = torch.cat([self._in_order(own, *grid) for own, grid in zip(tiles, grids, strict=True)])
+        return list(self.img_projection(rows_in.to(self.img_projection[0].weight.dtype)).split(lengths))
+
+    def grids(self, pixel_values: Tensor, image_sizes: Tensor) -> list[tuple[int, int]]:
+        """(rows, columns) of tiles for each photo. Raises Phi3VError when sizes and pixels do not belong together."""
+        if pixel_values.ndim != 5 or image_sizes.ndim != 2 or len(pixel_values) != len(image_sizes):
+            raise Phi3VError(
+                f"expected pixel_values [photo, slot, 3, side, side] and image_sizes [photo, 2] of as many photos, "
+                f"found {list(pixel_values.shape)} and {list(image_sizes.shape)}"
+            )
+        if tuple(pixel_values.shape[-2:]) != (self.tile_size, self.tile_size):
+            raise Phi3VError(f"tiles are {pixel_values.shape[-1]} pixels wide, this model's are {self.tile_size}: use its own processor")
+        grids = [(int(height) // self.tile_size, int(width) // self.tile_size) for height, width in image_sizes.tolist()]
+        for rows, columns in grids:
+            if rows < 1 or columns < 1 or rows * columns + 1 > pixel_values.shape[1]:
+                raise Phi3VError(
+                    f"image_sizes names {rows} x {columns} tiles and a global view, pixel_values has {pixel_values.shape[1]} slots: "
+                    "take both from the same processor call"
+                )
+        return grids
+
+    def _merge(self, patches: Tensor) -> Tensor:
+        """[tile, patch, C] -> [tile, grid, grid, 4C]: each 2x2 square of patches side by side in the channels."""
+        tiles, _, channels = patches.shape
+        side = self.tile_grid
+        squares = patches.reshape(tiles, side, 2, side, 2, channels).permute(0, 1, 3, 2, 4, 5)
+        return squares.reshape(tiles, side, side, 4 * channels)
+
+    def _in_order(self, tiles: Tensor, rows: int, columns: int) -> Tensor:
+        """[1 + rows*columns, grid, grid, 4C] -> [token, 4C]: the grid of tiles row by row, glb_GN, the global view row by row."""
+        side, width = tiles.shape[1], tiles.shape[-1]
+        grid = tiles[1:].reshape(rows, columns, side, side, width).permute(0, 2, 1, 3, 4).reshape(rows * side, columns * side, width)
+        return torch.cat([self._with_line_ends(grid), self.glb_GN[0].to(tiles.dtype), self._with_line_ends(tiles[0])])
+
+    def _with_line_ends(self, grid: Tensor) -> Tensor:
+        """[row, column, 4C] -> [row * (column + 1), 4C], each row ended by sub_GN."""
+        ends = self.sub_GN[0].to(grid.dtype).expand(grid.shape[0], 1, -1)
+        return torch.cat([grid, ends], dim=1).flatten(0, 1)
+
+
+class Phi3VModel(Phi3Model):
+    """The Phi-3 decoder over word embeddings with photo rows in their places."""
+
+    config_class = Phi3VConfig
+    config: Phi3VConfig
+
+    def __init__(self, config: Phi3VConfig) -> None:
+        super().__init__(config)
+        self.vision_embed_tokens = Phi3VPhotoEmbedding(config)
+        self.post_init()
+
+    def forward(  # type: ignore[no-untyped-def]
+        self,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        position_ids: Tensor | None = None,
+        past_key_values: Cache | None = None,
+        inputs_embeds: Tensor | None = None,
+        use_cache: bool | None = None,
+        pixel_values: Tensor | None = None,
+        image_sizes: Tensor | None = None,
+        image_features: PhotoFeatures | None = None,
+        **kwargs,
+    ) -> BaseModelOutputWithPast:
+        """As Phi3Model, after steps 1 to 3 of `Phi3VForCausalLM.forward`."""
+        if inputs_embeds is None:
+            if input_ids is None:
+                raise Phi3VError("neither input_ids nor inputs_embeds is given")
+            if image_features is None and pixel_values is not None and len(pixel_values):
+                image_features = self.vision_embed_tokens(pixel_values, image_sizes)
+            prefill = past_key_values is None or past_key_values.get_seq_length() == 0
+            inputs_embeds = self._embed(input_ids, image_features, prefill)
+        elif pixel_values is not None or image_features is not None:
+            raise Phi3VError("photos come with input_ids, which hold their places; found inputs_embeds")
+        return super().forward(
+            attention_mask=attention_mask,
+            position_ids=position_ids,
+            past_key_values=past_key_values,
+            inputs_embeds=inputs_embeds,
+            use_cache=use_cache,
+            **kwargs,
+        )
+
+    def _embed(self, input_ids: Tensor, features: PhotoFeatures | None, prefill: bool) -> Tensor:
+        """int[batch, length] -> float[batch, length, hidden], photo rows in place of the placeholders, in order of appearance."""
+        places = (input_ids < 0) | (input_ids == self.config.image_token_id)
+        words = self.embed_tokens(input_ids.masked_fill(places, 0))
+        rows = torch.cat(list(features)) if features else None
+        found, needed = int(places.sum()), 0 if rows is None else len(rows)
+        if rows is None and not prefill:
+            return words  # decoding one word after another: the photos are in the cache
+        if found != needed:
+            what = "no photo is given" if rows is None else f"the photos need {needed} tokens"
+            raise Phi3VError(
+                f"{what}, the text holds {found} placeholders: encode text and photos in one call of the same processor "
+                "(same num_crops), and cut no text that holds placeholders"
+            )
+        if rows is None:
+            return words
+        return words.masked_scatter(places.unsqueeze(-1), rows.to(words.dtype))
+
+
+class Phi3VForCausalLM(Phi3ForCausalLM):
+    """Phi-3-vision-128k-instruct and Phi-3.5-vision-instruct.
+
+    `from_pretrained` reads published folders and what `save_pretrained` wrote: safetensors only, no remote code, SDPA, or flash
+    attention 2 where it is installed and a GPU is there. Raises Phi3VError for another model_type and for missing tensors.
+    """
+
+    config_class = Phi3VConfig
+    config: Phi3VConfig
+    _no_split_modules = ["Phi3DecoderLayer", "CLIPEncoderLayer"]  # noqa: RUF012 - the library's own way
+    # Files saved by others: the word embedding's second name, and a buffer of old CLIP versions.
+    _keys_to_ignore_on_load_unexpected = [r"vision_embed_tokens\.wte\.weight$", r"embeddings\.position_ids$"]  # noqa: RUF012
+
+    def __init__(self, config: Phi3VConfig) -> None:
+        super(Phi3ForCausalLM, self).__init__(config)
+        self.model = Phi3VModel(config)
+        self.vocab_size = config.vocab_size
+        self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
+        self.post_init()
+        self._set_ends()
+
+    @torch.no_grad()
+    def _init_weights(self, module: nn.Module) -> None:
+        super()._init_weights(module)
+        if isinstance(module, Phi3VPhotoEmbedding):
+            for separator in (module.glb_GN, module.sub_GN):
+                if not getattr(separator, "_is_hf_initialized", False):
+                    nn.init.zeros_(separator)
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path: Any, *model_args: Any, **kwargs: Any) -> Any:
+        """As PreTrainedModel.from_pretrained. Files that hold the word embedding only as `vision_embed_tokens.wte` load too."""
+        kwargs.setdefault("use_safetensors", True)
+        if "attn_implementation" not in kwargs and torch.cuda.is_available() and is_flash_attn_2_available():
+            kwargs["attn_implementation"] = "flash_attention_2"
+        told = kwargs.pop("output_loading_info", False)
+        model, info = super().from_pretrained(pretrained_model_name_or_path, *model_args, output_loading_info=True, **kwargs)
+        if "model.embed_tokens.weight" in info["missing_keys"] and "key_mapping" not in kwargs:
+            kwargs["key_mapping"] = {r"^model\.vision_embed_tokens\.wte\.": "model.embed_tokens."}
+            model, info = super().from_pretrained(pretrained_model_name_or_path, *model_args, output_loading_info=True, **kwargs)
+            model._weight_conversions = None  # what is saved from here on has the published names
+        if info["missing_keys"] and not kwargs.get("ignore_mismatched_sizes"):
+            names = sorted(info["missing_keys"])
+            raise Phi3VError(f"{pretrained_model_name_or_path}: {len(names)} tensors are missing from the checkpoint, first {names[0]}")
+        model._set_ends()
+        return (model, info) if told else model
+
+    def _set_ends(self) -> None:
+        """Stop at <|end|> or <|endoftext|>: config.json's eos 2 is not what these chat models end with. Never say a placeholder."""
+        generation = self.generation_config
+        if generation is None:
+            return
+        if generation.eos_token_id in (None, 2, [2]):
+            generation.eos_token_id = [ENDOFTEXT_TOKEN_ID, END_TOKEN_ID]
+        elif self.config.eos_token_id not in (None, 2, [2]):
+            generation.eos_token_id = self.config.eos_token_id
+        generation.pad_token_id = self.config.pad_token_id
+        generation.suppress_tokens = [self.config.image_token_id]
+
+    def image_features(self, pixel_values: Tensor, image_sizes: Tensor) -> list[Tensor]:
+        """The expensive half on its own: projected rows, one float[token, hidden] for each photo.
+
+        pixel_values float[photo, slot, 3, tile, tile], normalised; image_sizes int[photo, (height, width)] in pixels of the
+        padded photo. The result can be given to `forward` and `generate` as `image_features`.
+        """
+        features: list[Tensor] = self.model.vision_embed_tokens(pixel_values, image_sizes)
+        return features
+
+    def forward(  # type: ignore[no-untyped-def]
+        self,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        position_ids: Tensor | None = None,
+        past_key_values: Cache | None = None,
+        inputs_embeds: Tensor | None = None,
+        labels: Tensor | None = None,
+        use_cache: bool | None = None,
+        logits_to_keep: int | Tensor = 0,
+        pixel_values: Tensor | None = None,
+        image_sizes: Tensor | None = None,
+        image_features: PhotoFeatures | None = None,
+        **kwargs,
+    ) -> CausalLMOutputWithPast:
+        """Words and photos -> logits, in five steps.
+
+        1. Embed the words: input_ids int[batch, length]; placeholders are `config.image_token_id` or any negative id.
+        2. Make the photo features from pixel_values float[photo, slot, 3, tile, tile] and image_sizes int[photo, 2], or take
+           `image_features`. Photos of all rows stand one after another, in order of appearance; a row may have none or several.
+        3. Put them in place of the placeholders. Raises Phi3VError when the numbers differ.
+        4. Decode: logits float[batch, length, vocabulary] (only the last `logits_to_keep` positions when above 0).
+        5. With labels int[batch, length] (-100 = not trained): the mean cross-entropy of the next word.
+        """
+        output: CausalLMOutputWithPast = super().forward(
+            input_ids=input_ids,
+            attention_mask=attention_mask,
+            position_ids=position_ids,
+            past_key_values=past_key_values,
+            inputs_embeds=inputs_embeds,
+            labels=labels,
+            use_cache=use_cache,
+            logits_to_keep=logits_to_keep,
+            pixel_values=pixel_values,
+            image_sizes=image_sizes,
+            image_features=image_features,
+            **kwargs,
+        )
+        return output
+
+    def prepare_inputs_for_generation(  # type: ignore[no-untyped-def]
+        self,
+        input_ids: Tensor,
+        past_key_values: Cache | None = None,
+        attention_mask: Tensor | None = None,
+        pixel_values: Tensor | None = None,
+        image_sizes: Tensor | None = None,
+        image_features: PhotoFeatures | None = None,
+        **kwargs,
+    ) -> dict[str, Any]:
+        """Inputs of the next decoding step. Where the sequence grows past the short rope factors, the cached keys no longer
+        fit: the cache is dropped once and the whole sequence, photos included, is read again with the long factors."""
+        if past_key_values is not None and self._crosses_rope_border(input_ids, past_key_values, attention_mask):
+            past_key_values = None
+            kwargs["next_sequence_length"] = None
+        inputs: dict[str, Any] = GenerationMixin.prepare_inputs_for_generation(
+            self, input_ids, past_key_values=past_key_values, attention_mask=attention_mask, **kwargs
+        )
+        if past_key_values is None or past_key_values.get_seq_length() == 0:
+            inputs |= {"pixel_values": pixel_values, "image_sizes": image_sizes, "image_features": image_features}
+        return inputs
+
+    def _crosses_rope_border(self, input_ids: Tensor, cache: Cache, attention_mask: Tensor | None) -> bool:
+        """Whether this step is the first whose longest row is over original_max_position_embeddings, padding not counted."""
+        cached = cache.get_seq_length()
+        if cached == 0 or self.config.rope_parameters["rope_type"] != "longrope":
+            return False
+        border = self.config.original_max_position_embeddings
+        longest = int(attention_mask.sum(-1).max()) if attention_mask is not None else input_ids.shape[1]
+        return longest > border >= longest - (input_ids.shape[1] - cached)
+
+    def _expand_inputs_for_generation(  # type: ignore[no-untyped-def]
+        self, expand_size: int = 1, is_encoder_decoder: bool = False, input_ids: Tensor | None = None, **model_kwargs
+    ) -> tuple[Tensor | None, dict[str, Any]]:
+        """For beams and several samples: each row's photos are repeated with their row, however many they are."""
+        photos = {key: model_kwargs.pop(key, None) for key in ("pixel_values", "image_sizes", "image_features")}
+        if expand_size > 1 and input_ids is not None and photos["image_sizes"] is not None:
+            order = self._photo_order(input_ids, photos["image_sizes"], expand_size)
+            for key, value in photos.items():
+                if value is not None:
+                    photos[key] = value[order] if isinstance(value, Tensor) else [value[int(i)] for i in order]
+        elif expand_size > 1 and photos["image_features"] is not None:
+            raise Phi3VError("several samples or beams from image_features need image_sizes too")
+        input_ids, model_kwargs = super()._expand_inputs_for_generation(expand_size, is_encoder_decoder, input_ids, **model_kwargs)
+        return input_ids, model_kwargs | {key: value for key, value in photos.items() if value is not None}
+
+    def _photo_order(self, input_ids: Tensor, image_sizes: Tensor, expand_size: int) -> Tensor:
+        """Indices of photos when every row stands `expand_size` times."""
+        embedding = self.model.vision_embed_tokens
+        sizes = image_sizes.tolist()
+        tokens = [num_tokens(h // embedding.tile_size, w // embedding.tile_size, embedding.tile_grid) for h, w in sizes]
+        order, start = [], 0
+        for open_places in ((input_ids < 0) | (input_ids == self.config.image_token_id)).sum(-1).tolist():
+            stop = start
+            while open_places > 0 and stop < len(tokens):
+                open_places -= tokens[stop]
+                stop += 1
+            order += list(range(start, stop)) * expand_size
+            start = stop
+        return torch.tensor(order, dtype=torch.long, device=image_sizes.device)

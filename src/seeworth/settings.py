@@ -1,0 +1,195 @@
+"""One frozen dataclass a stage: what the command line, the YAML recipes and the manifests hold.
+
+The sentence under a field is its help text, with its unit. Knows nothing of what the stages do with it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+
+@dataclass(frozen=True)
+class SampleSettings:
+    """Draw product photos with titles, categories and prices that can be read off them."""
+
+    output: Path
+    """Folder to make: a dataset folder, with the cookbook's 17-column table beside it as products.csv."""
+    rows: int = 3000
+    """How many products (rows) to draw."""
+    seed: int = 0
+    """Same seed, same bytes."""
+    size: int = 336
+    """Longer side of a photo, in pixels."""
+    processes: int = 0
+    """Worker processes; 0 takes one for each processor."""
+    overwrite: bool = False
+    """Replace the folder if it is there."""
+
+
+@dataclass(frozen=True)
+class ImportSettings:
+    """Turn a table with photos, or a folder of photos, into a dataset folder."""
+
+    source: Path
+    """A .csv or .tsv file, or a folder with one sub-folder of photos for each class."""
+    output: Path
+    """Dataset folder to make."""
+    task: Path | None = None
+    """YAML file with question, answer and fields; the cookbook's product task when left out."""
+    columns: dict[str, str] | None = None
+    """Which column holds what, as field=column; also photo=, id=, group= and split=. E.g. {"photo": "imageurl"}."""
+    photos: Path | None = None
+    """Folder that relative photo paths start from; the table's own folder when left out."""
+    seed: int = 0
+    """Decides which groups go to which split."""
+    processes: int = 0
+    """Worker processes; 0 takes one for each processor."""
+    overwrite: bool = False
+    """Replace the folder if it is there."""
+
+
+@dataclass(frozen=True)
+class TrainSettings:
+    """Fine-tune a model on a dataset folder."""
+
+    data: Path
+    """Dataset folder, made by sample or import."""
+    output_dir: Path
+    """Run folder to make."""
+    model: str = "microsoft/Phi-3.5-vision-instruct"
+    """A Hub id or a folder of Phi-3-vision or Phi-3.5-vision; "tiny" makes a small one that learns on a CPU."""
+    method: Literal["auto", "lora", "full"] = "auto"
+    """auto: full for tiny, LoRA for all else."""
+    num_crops: int | None = None
+    """Most 336-pixel tiles a photo is cut into; the model's own (16 or 4; tiny: 1) when left out."""
+    num_train_epochs: float = 3.0
+    """Passes over the train split."""
+    max_steps: int = -1
+    """Optimizer steps; overrides num_train_epochs when above 0."""
+    per_device_train_batch_size: int = 1
+    """Records in a forward pass."""
+    per_device_eval_batch_size: int = 4
+    """Records in a validation pass, and in generation."""
+    gradient_accumulation_steps: int = 16
+    """Forward passes in an optimizer step."""
+    learning_rate: float = 2e-4
+    """Highest learning rate."""
+    weight_decay: float = 0.0
+    """Of AdamW."""
+    lr_scheduler_type: str = "cosine"
+    """Name of a transformers schedule."""
+    warmup_ratio: float = 0.03
+    """Share of the steps over which the learning rate rises."""
+    label_smoothing_factor: float = 0.0
+    """Share of the target spread over all words."""
+    max_grad_norm: float = 1.0
+    """Gradients are scaled down to this norm."""
+    lora_rank: int = 64
+    """Rank of the LoRA matrices."""
+    lora_alpha: int = 16
+    """LoRA updates are scaled by alpha / rank."""
+    lora_dropout: float = 0.05
+    """Dropout before the LoRA matrices."""
+    lora_vision: bool = True
+    """Adapt the CLIP tower too, not the language model and projector alone."""
+    dtype: Literal["auto", "bfloat16", "float16", "float32"] = "auto"
+    """auto: bfloat16 where the GPU has it, float32 on the CPU."""
+    attn_implementation: Literal["auto", "sdpa", "eager", "flash_attention_2"] = "auto"
+    """auto: flash attention where it is installed and a GPU is there, else SDPA."""
+    gradient_checkpointing: bool = True
+    """Recompute activations instead of keeping them; ignored for tiny."""
+    evals_per_run: int = 8
+    """How often the validation loss is measured and a checkpoint written."""
+    eval_records: int = 16
+    """Validation records that are answered for the tracker's table at each evaluation."""
+    save_total_limit: int = 2
+    """Checkpoints kept; the best is always among them."""
+    dataloader_num_workers: int = 0
+    """Worker processes that decode photos; 0 decodes in the training process."""
+    augment: float = 0.0
+    """Strength of random shift, zoom and light of training photos, 0 (none) to 1."""
+    seed: int = 0
+    """Of weights, order and dropout."""
+    report_to: str = "wandb"
+    """Trackers besides log.jsonl: "wandb" or "none"."""
+    run_name: str | None = None
+    """Name of the run at the tracker; the run folder's name when left out."""
+    project: str = "seeworth"
+    """Project at the tracker."""
+    overwrite: bool = False
+    """Replace the run folder if it is there."""
+
+
+@dataclass(frozen=True)
+class PredictSettings:
+    """Answer the task's question for photos, by real generation."""
+
+    model: str
+    """A run folder."""
+    input: Path
+    """A dataset folder, a photo, or a folder of photos."""
+    output: Path = Path("predictions.jsonl")
+    """File to write, one JSON line a photo."""
+    split: Literal["train", "validation", "test", "all"] = "test"
+    """Which records of a dataset folder."""
+    batch_size: int = 16
+    """Photos answered together."""
+    max_new_tokens: int = 160
+    """Longest answer, in tokens."""
+    overwrite: bool = False
+    """Replace the file if it is there."""
+
+
+@dataclass(frozen=True)
+class EvaluateSettings:
+    """Measure a run against truth, baselines and missing photos."""
+
+    run: Path
+    """A run folder, or a predictions.jsonl file (then --data is needed and grounding is left out)."""
+    data: Path | None = None
+    """Dataset folder; the one the run was trained on when left out."""
+    output: Path | None = None
+    """Evaluation folder to make; RUN/evaluation when left out."""
+    split: Literal["train", "validation", "test"] = "test"
+    """Which records to measure on."""
+    grounding_records: int = 300
+    """Records asked again with a blank and with another record's photo; 0 leaves grounding out."""
+    batch_size: int = 16
+    """Photos answered together."""
+    max_new_tokens: int = 160
+    """Longest answer, in tokens."""
+    bootstrap: int = 2000
+    """Resamples of groups behind each 95 % interval."""
+    seed: int = 0
+    """Of the resampling and of the photo swap."""
+    overwrite: bool = False
+    """Replace the folder if it is there."""
+
+
+@dataclass(frozen=True)
+class ReportSettings:
+    """Draw an evaluation as one HTML file."""
+
+    evaluation: Path
+    """Evaluation folder."""
+    output: Path | None = None
+    """File to write; EVALUATION/report.html when left out."""
+
+
+@dataclass(frozen=True)
+class DemoSettings:
+    """Everything, on this machine's CPU, with no network: sample, train, evaluate, report."""
+
+    output_dir: Path = Path("demo")
+    """Folder for data, run and evaluation; finished stages in it are kept."""
+    rows: int = 3000
+    """Products to draw."""
+    seed: int = 0
+    """Of everything."""
+
+
+def to_plain(settings: Any) -> dict[str, Any]:
+    """A settings object as YAML and JSON can hold it (paths become text)."""
+    return {key: str(value) if isinstance(value, Path) else value for key, value in asdict(settings).items()}

@@ -1,0 +1,326 @@
+"""The hinge: a question, an answer template and typed fields. It alone knows how fields become words and words fields.
+
+Targets, prompts, parsing, baselines, metrics and pages are derived from a Task. It knows nothing of photos or tokens.
+
+The law, held by a property test: `task.read(task.write(values)) == Reading(values, problems=())` for all valid values.
+How it is kept, although a title may hold ", Category: ": `write` first writes the plain sentence and reads it back.
+Only when that does not give the same values does it put a backslash before whatever could be mistaken for the template.
+`read` always takes a backslash as "the next character is itself".
+"""
+
+from __future__ import annotations
+
+import re
+import string
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from decimal import Decimal, InvalidOperation
+from pathlib import Path
+from typing import Any, Literal, TypeAlias, get_args
+
+import yaml
+
+from .errors import TaskError
+from .record import Value
+
+Kind: TypeAlias = Literal["text", "category", "number"]
+
+QUESTION = "What is shown in this image?"
+ANSWER = "Product: {title}, Category: {category3_code}, Full Price: {full_price}"
+MAX_DIGITS = 15  # what a float64 column of metadata.parquet holds exactly
+
+_NUMBER = re.compile(r"[+-]?(?:[0-9]{1,3}(?:,[0-9]{3})+|[0-9]+)(?:\.[0-9]+)?")
+_SYMBOLS = {"USD": "$", "EUR": "€", "GBP": "£", "JPY": "¥"}
+
+
+@dataclass(frozen=True)
+class Field:
+    """One value of an answer.
+
+    Args:
+        name: the column and the name between braces in the template.
+        kind: "text" (any words), "category" (words from few), "number" (a finite decimal).
+        unit: of a number, e.g. "USD"; shown in reports, accepted but not required beside the number in an answer.
+        choices: of a category, all that are allowed; None leaves it open.
+    """
+
+    name: str
+    kind: Kind = "text"
+    unit: str | None = None
+    choices: tuple[str, ...] | None = None
+
+    def __post_init__(self) -> None:
+        if not self.name.isidentifier():
+            raise TaskError(f"field name {self.name!r}: expected letters, digits and _, as in {{title}}")
+        if self.kind not in get_args(Kind):
+            raise TaskError(f"field {self.name}: kind is {self.kind!r}, expected one of {', '.join(get_args(Kind))}")
+        if self.unit and self.kind != "number":
+            raise TaskError(f"field {self.name}: only a number has a unit, this is a {self.kind}")
+        if self.choices is not None and self.kind != "category":
+            raise TaskError(f"field {self.name}: only a category has choices, this is a {self.kind}")
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What was read from an answer: values by field name, and in words what was wrong with it.
+
+    A field that could not be read is absent from `values`; it never has a made-up value.
+    """
+
+    values: Mapping[str, Value]
+    problems: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Task:
+    """A question, an answer template over fields, and the fields with their types.
+
+    Fields named in the question but not in the answer are given to the model, not asked of it.
+    Raises TaskError when the template cannot be read back, e.g. two fields with nothing between them.
+    """
+
+    question: str = QUESTION
+    answer: str = ANSWER
+    fields: tuple[Field, ...] = (Field("title"), Field("category3_code", "category"), Field("full_price", "number", "USD"))
+    _literals: tuple[str, ...] = field(init=False, repr=False, compare=False)
+    _names: tuple[str, ...] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        literals, names = _split_template(self.answer)
+        asked = _split_template(self.question)[1]
+        known = [one.name for one in self.fields]
+        for name in (*names, *asked):
+            if name not in known:
+                raise TaskError(f"the template names {{{name}}}, but the fields are {', '.join(known) or 'none'}: add it under fields")
+        if not names:
+            raise TaskError(f"the answer {self.answer!r} names no field: write at least one, as in 'Product: {{title}}'")
+        for twice in (known, names):
+            if len(set(twice)) != len(twice):
+                raise TaskError(f"each field stands once, found {', '.join(sorted(twice))}")
+        unused = set(known) - set(names) - set(asked)
+        if unused:
+            raise TaskError(f"field {', '.join(sorted(unused))} stands in neither question nor answer: remove it or use it")
+        if any(not literal for literal in literals[1:-1]):
+            raise TaskError(f"the answer {self.answer!r} has two fields with nothing between them: it could not be read back")
+        if "\\" in self.answer:
+            raise TaskError(f"the answer {self.answer!r} holds a backslash, which marks a quoted character: use another sign")
+        literals[0], literals[-1] = literals[0].lstrip(), literals[-1].rstrip()
+        object.__setattr__(self, "_literals", tuple(literals))
+        object.__setattr__(self, "_names", tuple(names))
+
+    @property
+    def answer_fields(self) -> tuple[Field, ...]:
+        """The fields asked of the model, in the order of the answer."""
+        by_name = {one.name: one for one in self.fields}
+        return tuple(by_name[name] for name in self._names)
+
+    def of_kind(self, kind: Kind) -> tuple[Field, ...]:
+        """The answer fields of one kind."""
+        return tuple(one for one in self.answer_fields if one.kind == kind)
+
+    def prompt(self, values: Mapping[str, Any] | None = None) -> str:
+        """The question in words, with the fields it names filled in. Raises TaskError when one is missing."""
+        literals, names = _split_template(self.question)
+        by_name = {one.name: one for one in self.fields}
+        words = [_to_words(by_name[name], _need(values or {}, name)) for name in names]
+        return "".join(a + b for a, b in zip(literals, [*words, ""], strict=True))
+
+    def write(self, values: Mapping[str, Any]) -> str:
+        """The answer in words. Raises TaskError when a field is missing or its value is not valid.
+
+        Valid: text and category hold at least one character that is not white space, a category is one of its
+        choices, a number is finite with at most 15 digits.
+        """
+        clean = {one.name: valid_value(one, _need(values, one.name)) for one in self.answer_fields}
+        words = [_to_words(one, clean[one.name]) for one in self.answer_fields]
+        plain = self._join(words)
+        if self.read(plain) == Reading(clean):
+            return plain
+        return self._join([self._quote(word) for word in words])
+
+    def read(self, text: str) -> Reading:
+        """The fields in an answer. Never raises: what is wrong is told in `problems`."""
+        values: dict[str, Value] = {}
+        problems: list[str] = []
+        text = _strip(text)
+        lead = self._literals[0]
+        if not text.startswith(lead):
+            return Reading({}, (f"the answer does not start with {lead!r}: {text[:40]!r}",))
+        position = len(lead)
+        last = len(self._names) - 1
+        for index, one in enumerate(self.answer_fields):
+            literal = self._literals[index + 1]
+            end = _find(text, literal, position, at_end=index == last)
+            if end is None:
+                problems.append(f"{one.name}: the words {literal!r} after it are missing")
+                break
+            value, problem = _from_words(one, _unquote(text[position:end]))
+            if problem:
+                problems.append(f"{one.name}: {problem}")
+            else:
+                values[one.name] = value
+            position = end + len(literal)
+        return Reading(values, tuple(problems))
+
+    def _join(self, words: list[str]) -> str:
+        return "".join(a + b for a, b in zip(self._literals, [*words, ""], strict=True))
+
+    def _quote(self, word: str) -> str:
+        starts = {literal[0] for literal in self._literals if literal} | {"\\"}
+        return "".join("\\" + char if char in starts or char.isspace() else char for char in word)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for YAML and JSON; `from_dict` is its inverse."""
+        return {"question": self.question, "answer": self.answer, "fields": [_slim(one) for one in self.fields]}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any], where: object = "the task") -> Task:
+        """A task from plain data. `fields` may be left out: every name in braces is then text.
+
+        Raises TaskError that names `where` and the key at fault.
+        """
+        if not isinstance(data, Mapping):
+            raise TaskError(f"{where}: expected question, answer and fields, found {type(data).__name__}")
+        strange = sorted(map(str, set(data) - {"question", "answer", "fields"}))
+        if strange:
+            raise TaskError(f"{where}: unknown {', '.join(strange)}; a task has question, answer and fields")
+        question, answer = data.get("question", QUESTION), data.get("answer", ANSWER)
+        if not isinstance(question, str) or not isinstance(answer, str):
+            raise TaskError(f"{where}: question and answer are text, found {type(question).__name__} and {type(answer).__name__}")
+        if data.get("fields") is None and answer == ANSWER:
+            return cls(question=question)
+        rows = data.get("fields")
+        if rows is None:
+            rows = [{"name": name} for name in dict.fromkeys(_split_template(answer)[1] + _split_template(question)[1])]
+        return cls(question, answer, tuple(_field(row, where) for row in rows))
+
+    @classmethod
+    def load(cls, path: Path) -> Task:
+        """A task from a YAML file. Raises TaskError that names the file."""
+        try:
+            data = yaml.safe_load(path.read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError, yaml.YAMLError) as problem:
+            raise TaskError(f"{path}: expected a YAML task file: {problem}") from problem
+        return cls.from_dict(data, path)
+
+    def save(self, path: Path) -> None:
+        """Write what `load` reads."""
+        path.write_text(yaml.safe_dump(self.to_dict(), sort_keys=False, allow_unicode=True), encoding="utf-8")
+
+
+def valid_value(one: Field, value: Any) -> Value:
+    """The value as the task keeps it (Decimal for a number, str else). Raises TaskError that says what is wrong with it."""
+    if one.kind == "number":
+        return _valid_number(one, value)
+    if not isinstance(value, str):
+        raise TaskError(f"{one.name}: expected text, found {value!r}")
+    if not value.strip():
+        raise TaskError(f"{one.name}: is empty")
+    if one.choices is not None and value not in one.choices:
+        raise TaskError(f"{one.name}: {value!r} is none of the {len(one.choices)} choices")
+    return value
+
+
+def _valid_number(one: Field, value: Any) -> Decimal:
+    if isinstance(value, bool) or not isinstance(value, (int, float, Decimal)):
+        raise TaskError(f"{one.name}: expected a number, found {value!r}")
+    number = value if isinstance(value, Decimal) else Decimal(repr(value) if isinstance(value, float) else value)
+    if not number.is_finite():
+        raise TaskError(f"{one.name}: expected a finite number, found {value}")
+    if _digits(number) > MAX_DIGITS:
+        raise TaskError(f"{one.name}: {value} has more than {MAX_DIGITS} digits")
+    return number
+
+
+def _digits(number: Decimal) -> int:
+    """Digits needed to write a finite number without exponent or needless zeros: 1500 needs 4, 0.05 needs 3."""
+    _, digits, exponent = number.normalize().as_tuple()
+    assert isinstance(exponent, int)
+    return max(len(digits), -exponent + 1) if exponent < 0 else len(digits) + exponent
+
+
+def _to_words(one: Field, value: Any) -> str:
+    value = valid_value(one, value)
+    if isinstance(value, str):
+        return value
+    return format(value.normalize() if value else Decimal(0), "f")
+
+
+def _from_words(one: Field, word: str) -> tuple[Value, str]:
+    """The value in `word`, and what is wrong with it ("" when nothing)."""
+    if one.kind == "number":
+        bare = word
+        for mark in filter(None, (one.unit, _SYMBOLS.get(one.unit or ""))):
+            bare = bare.removeprefix(mark).removesuffix(mark).strip()
+        if not _NUMBER.fullmatch(bare):
+            return "", f"{word[:40]!r} is not a number"
+        try:
+            return _valid_number(one, Decimal(bare.replace(",", ""))), ""
+        except (TaskError, InvalidOperation):
+            return "", f"{word[:40]!r} has more than {MAX_DIGITS} digits"
+    if not word.strip():
+        return "", "is empty"
+    if one.choices is not None and word not in one.choices:
+        return "", f"{word[:40]!r} is none of the {len(one.choices)} choices"
+    return word, ""
+
+
+def _find(text: str, literal: str, start: int, at_end: bool) -> int | None:
+    """Where the unquoted `literal` first stands at or after `start`; with `at_end`, where it closes the text."""
+    position = start
+    while position <= len(text):
+        if text.startswith(literal, position) and (not at_end or position + len(literal) == len(text)):
+            return position
+        position += 2 if text.startswith("\\", position) else 1
+    return None
+
+
+def _strip(text: str) -> str:
+    """Strip white space at both ends, but not a white space that a backslash quotes."""
+    text = text.lstrip()
+    bare = text.rstrip()
+    backslashes = len(bare) - len(bare.rstrip("\\"))
+    return text[: len(bare) + 1] if backslashes % 2 else bare
+
+
+def _unquote(text: str) -> str:
+    """Strip, then take every backslash away, keeping the character after it."""
+    return re.sub(r"\\(.)", r"\1", _strip(text), flags=re.DOTALL)
+
+
+def _split_template(template: str) -> tuple[list[str], list[str]]:
+    """"a {x} b" -> (["a ", " b"], ["x"])."""
+    try:
+        parts = list(string.Formatter().parse(template))
+    except ValueError as problem:
+        raise TaskError(f"the template {template!r} is not well formed: {problem}; write {{{{ for a brace") from problem
+    literals, names = [""], []
+    for literal, name, form, conversion in parts:
+        literals[-1] += literal
+        if name is None:
+            continue
+        if form or conversion or not name.isidentifier():
+            raise TaskError(f"the template {template!r} holds {{{name}}}: expected a plain field name, as in {{title}}")
+        names.append(name)
+        literals.append("")
+    return literals, names
+
+
+def _need(values: Mapping[str, Any], name: str) -> Any:
+    if name not in values:
+        raise TaskError(f"{name}: is missing; the values are {', '.join(values) or 'none'}")
+    return values[name]
+
+
+def _slim(one: Field) -> dict[str, Any]:
+    data = {key: value for key, value in asdict(one).items() if value is not None}
+    return data | ({"choices": list(one.choices)} if one.choices is not None else {})
+
+
+def _field(row: Any, where: object) -> Field:
+    if not isinstance(row, Mapping) or not isinstance(row.get("name"), str) or set(row) - {"name", "kind", "unit", "choices"}:
+        raise TaskError(f"{where}: a field has name, kind, unit and choices, found {row!r}")
+    choices = row.get("choices")
+    if choices is not None and (not isinstance(choices, list | tuple) or not all(isinstance(c, str) for c in choices)):
+        raise TaskError(f"{where}: field {row['name']}: choices are a list of words, found {choices!r}")
+    return Field(row["name"], row.get("kind", "text"), row.get("unit"), None if choices is None else tuple(choices))

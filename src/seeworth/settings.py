@@ -82,8 +82,6 @@ class TrainSettings:
     """Name of a transformers schedule."""
     warmup_ratio: float = 0.03
     """Share of the steps over which the learning rate rises."""
-    label_smoothing_factor: float = 0.0
-    """Share of the target spread over all words."""
     max_grad_norm: float = 1.0
     """Gradients are scaled down to this norm."""
     lora_rank: int = 64

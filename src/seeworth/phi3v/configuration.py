@@ -15,7 +15,7 @@ END_TOKEN_ID = 32007  # <|end|>: ends a turn
 ENDOFTEXT_TOKEN_ID = 32000  # <|endoftext|>: eos and pad of the chat models, although config.json says eos 2
 
 # CLIP ViT-L/14-336, which the published configs imply without writing it down.
-CLIP_VIT_L_14_336 = {
+CLIP_VIT_L_14_336: dict[str, Any] = {
     "hidden_size": 1024,
     "intermediate_size": 4096,
     "num_hidden_layers": 24,
@@ -48,7 +48,7 @@ class Phi3VError(ValueError):
     """A checkpoint, a photo or token ids that this model cannot work with; the message is one line."""
 
 
-class Phi3VConfig(Phi3Config):
+class Phi3VConfig(Phi3Config):  # type: ignore[misc]
     """Configuration of Phi-3-Vision.
 
     Args beyond those of Phi3Config:
@@ -66,6 +66,8 @@ class Phi3VConfig(Phi3Config):
     sub_configs_defaults = {"vision_config": CLIPVisionConfig}  # noqa: RUF012 - the library's own way
 
     max_position_embeddings: int = 131072
+    sliding_window: int | None = None
+    rope_parameters: dict[str, Any] | None = None
     embd_layer: dict[str, Any] | None = None
     img_processor: dict[str, Any] | None = None
     image_token_id: int = IMAGE_TOKEN_ID
@@ -77,8 +79,12 @@ class Phi3VConfig(Phi3Config):
         self.embd_layer = _EMBD_LAYER | (self.embd_layer or {})
         self.img_processor = _IMG_PROCESSOR | (self.img_processor or {})
         _check_embedding(self.embd_layer, self.img_processor)
-        if self.vision_config is None:
-            self.vision_config = CLIPVisionConfig(**(CLIP_VIT_L_14_336 | self.img_processor.get("clip_config", {})))
+        if isinstance(self.vision_config, PreTrainedConfig):
+            self.vision_config = {key: getattr(self.vision_config, key) for key in CLIP_VIT_L_14_336}
+        if self.vision_config is not None:
+            self.img_processor = self.img_processor | {"clip_config": dict(self.vision_config)}  # where it is saved
+        sizes: dict[str, Any] = self.img_processor.get("clip_config") or {}  # type: ignore[assignment]
+        self.vision_config = CLIPVisionConfig(**(CLIP_VIT_L_14_336 | sizes))
         if self.sliding_window is not None and self.sliding_window >= self.max_position_embeddings:
             # It never binds, but would send every call through other mask and cache code.
             self.published_sliding_window, self.sliding_window = self.sliding_window, None
@@ -139,4 +145,5 @@ def _check_embedding(embd_layer: dict[str, Any], img_processor: dict[str, Any]) 
             raise Phi3VError(f"config embd_layer.{key} is {embd_layer[key]!r}, expected {expected!r}: no other photo embedding is known")
     kind = img_processor.get("type_feature", "patch")
     if img_processor["name"] != "clip_vision_model" or kind != "patch":
-        raise Phi3VError(f"config img_processor is {img_processor['name']!r} with {kind!r} features, expected 'clip_vision_model' with 'patch'")
+        name = img_processor["name"]
+        raise Phi3VError(f"config img_processor is {name!r} with {kind!r} features, expected 'clip_vision_model' with 'patch'")

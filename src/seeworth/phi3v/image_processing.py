@@ -6,6 +6,7 @@ normalisation, and a global view made by bicubic interpolation of the normalised
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -21,7 +22,7 @@ CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 
 
-class Phi3VImageProcessor(BaseImageProcessor):
+class Phi3VImageProcessor(BaseImageProcessor):  # type: ignore[misc]
     """Cuts photos into tiles.
 
     Args:
@@ -56,7 +57,7 @@ class Phi3VImageProcessor(BaseImageProcessor):
     @property
     def tile_grid(self) -> int:
         """Merged patches along a tile's side."""
-        return round(self.num_img_tokens**0.5)
+        return math.isqrt(self.num_img_tokens)
 
     def plan(self, width: int, height: int) -> Tiling:
         """The tiling of a photo of this size, without opening it."""
@@ -82,7 +83,8 @@ class Phi3VImageProcessor(BaseImageProcessor):
     def preprocess(
         self, images: Image.Image | Sequence[Image.Image], return_tensors: str | None = "pt", pad_to: int | None = None
     ) -> BatchFeature:
-        """Photos -> pixel_values float32[photo, slot, 3, tile, tile], image_sizes int64[photo, (height, width)], num_img_tokens int64[photo].
+        """Photos -> pixel_values float32[photo, slot, 3, tile, tile], image_sizes int64[photo, (height, width)] in pixels of the
+        padded photo, num_img_tokens int64[photo].
 
         A photo with fewer tiles than slots is filled up with zeros. `pad_to` is the number of slots: num_crops + 1, as
         published, when None; 0 for just as many as the photo with most tiles needs.

@@ -25,7 +25,7 @@ from .tiling import num_tokens
 PhotoFeatures = Sequence[Tensor]
 
 
-class Phi3VVisionTower(CLIPPreTrainedModel):
+class Phi3VVisionTower(CLIPPreTrainedModel):  # type: ignore[misc]
     """CLIP's vision transformer up to the layer whose output the projector reads. The layers after it are kept, not computed."""
 
     config_class = CLIPVisionConfig
@@ -43,7 +43,7 @@ class Phi3VVisionTower(CLIPPreTrainedModel):
 
     def forward(self, pixel_values: Tensor) -> Tensor:
         """float[tile, 3, side, side] -> float[tile, patch, hidden], patches row by row, the class token dropped."""
-        hidden = self.pre_layrnorm(self.embeddings(pixel_values))
+        hidden: Tensor = self.pre_layrnorm(self.embeddings(pixel_values))
         for layer in self.encoder.layers[: self.num_computed]:
             hidden = layer(hidden, None)
         return hidden[:, 1:]
@@ -81,12 +81,15 @@ class Phi3VPhotoEmbedding(nn.Module):
         """
         grids = self.grids(pixel_values, image_sizes)
         real = torch.cat([pixel_values[i, : rows * columns + 1] for i, (rows, columns) in enumerate(grids)])
-        tower = self.img_processor.vision_model
-        merged = self._merge(tower(real.to(tower.embeddings.patch_embedding.weight.dtype)))
-        tiles = merged.split([rows * columns + 1 for rows, columns in grids])
+        tower: Any = self.img_processor.vision_model
+        merged = self._merge(tower(real.to(tower.embeddings.class_embedding.dtype)))
+        tiles = torch.split(merged, [rows * columns + 1 for rows, columns in grids])
         lengths = [num_tokens(rows, columns, self.tile_grid) for rows, columns in grids]
         rows_in = torch.cat([self._in_order(own, *grid) for own, grid in zip(tiles, grids, strict=True)])
-        return list(self.img_projection(rows_in.to(self.img_projection[0].weight.dtype)).split(lengths))
+        first: Any = self.img_projection[0].weight
+        dtype = first.dtype if first.is_floating_point() else self.glb_GN.dtype  # quantised weights are whole numbers
+        projected: Tensor = self.img_projection(rows_in.to(dtype))
+        return list(torch.split(projected, lengths))
 
     def grids(self, pixel_values: Tensor, image_sizes: Tensor) -> list[tuple[int, int]]:
         """(rows, columns) of tiles for each photo. Raises Phi3VError when sizes and pixels do not belong together."""
@@ -125,7 +128,7 @@ class Phi3VPhotoEmbedding(nn.Module):
         return torch.cat([grid, ends], dim=1).flatten(0, 1)
 
 
-class Phi3VModel(Phi3Model):
+class Phi3VModel(Phi3Model):  # type: ignore[misc]
     """The Phi-3 decoder over word embeddings with photo rows in their places."""
 
     config_class = Phi3VConfig
@@ -135,6 +138,15 @@ class Phi3VModel(Phi3Model):
         super().__init__(config)
         self.vision_embed_tokens = Phi3VPhotoEmbedding(config)
         self.post_init()
+
+    def _apply(self, fn: Any, recurse: bool = True) -> Any:
+        """As nn.Module, but `.to(dtype)` and `.half()` leave the rotary frequencies in float32: rounded ones are wrong far out."""
+        kept = dict(self.rotary_emb.named_buffers())
+        super()._apply(fn, recurse)
+        for name, now in list(self.rotary_emb.named_buffers()):
+            if now.dtype != kept[name].dtype:
+                setattr(self.rotary_emb, name, nn.Buffer(kept[name].to(now.device), persistent=False))
+        return self
 
     def forward(  # type: ignore[no-untyped-def]
         self,
@@ -171,10 +183,10 @@ class Phi3VModel(Phi3Model):
     def _embed(self, input_ids: Tensor, features: PhotoFeatures | None, prefill: bool) -> Tensor:
         """int[batch, length] -> float[batch, length, hidden], photo rows in place of the placeholders, in order of appearance."""
         places = (input_ids < 0) | (input_ids == self.config.image_token_id)
-        words = self.embed_tokens(input_ids.masked_fill(places, 0))
+        words: Tensor = self.embed_tokens(input_ids.masked_fill(places, 0))
         rows = torch.cat(list(features)) if features else None
         found, needed = int(places.sum()), 0 if rows is None else len(rows)
-        if rows is None and not prefill:
+        if rows is None and not prefill and input_ids.shape[1] == 1:
             return words  # decoding one word after another: the photos are in the cache
         if found != needed:
             what = "no photo is given" if rows is None else f"the photos need {needed} tokens"
@@ -187,7 +199,7 @@ class Phi3VModel(Phi3Model):
         return words.masked_scatter(places.unsqueeze(-1), rows.to(words.dtype))
 
 
-class Phi3VForCausalLM(Phi3ForCausalLM):
+class Phi3VForCausalLM(Phi3ForCausalLM):  # type: ignore[misc]
     """Phi-3-vision-128k-instruct and Phi-3.5-vision-instruct.
 
     `from_pretrained` reads published folders and what `save_pretrained` wrote: safetensors only, no remote code, SDPA, or flash
@@ -219,7 +231,8 @@ class Phi3VForCausalLM(Phi3ForCausalLM):
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: Any, *model_args: Any, **kwargs: Any) -> Any:
         """As PreTrainedModel.from_pretrained. Files that hold the word embedding only as `vision_embed_tokens.wte` load too."""
-        kwargs.setdefault("use_safetensors", True)
+        if kwargs.setdefault("use_safetensors", True) is False:
+            raise Phi3VError(f"{pretrained_model_name_or_path}: only safetensors are read, no pickle: drop use_safetensors=False")
         if "attn_implementation" not in kwargs and torch.cuda.is_available() and is_flash_attn_2_available():
             kwargs["attn_implementation"] = "flash_attention_2"
         told = kwargs.pop("output_loading_info", False)
@@ -240,11 +253,10 @@ class Phi3VForCausalLM(Phi3ForCausalLM):
         if generation is None:
             return
         if generation.eos_token_id in (None, 2, [2]):
-            generation.eos_token_id = [ENDOFTEXT_TOKEN_ID, END_TOKEN_ID]
-        elif self.config.eos_token_id not in (None, 2, [2]):
-            generation.eos_token_id = self.config.eos_token_id
+            ends = self.config.eos_token_id
+            generation.eos_token_id = [ENDOFTEXT_TOKEN_ID, END_TOKEN_ID] if ends in (None, 2, [2]) else ends
         generation.pad_token_id = self.config.pad_token_id
-        generation.suppress_tokens = [self.config.image_token_id]
+        generation.suppress_tokens = sorted({self.config.image_token_id, *(generation.suppress_tokens or [])})
 
     def image_features(self, pixel_values: Tensor, image_sizes: Tensor) -> list[Tensor]:
         """The expensive half on its own: projected rows, one float[token, hidden] for each photo.
@@ -319,10 +331,10 @@ class Phi3VForCausalLM(Phi3ForCausalLM):
 
     def _crosses_rope_border(self, input_ids: Tensor, cache: Cache, attention_mask: Tensor | None) -> bool:
         """Whether this step is the first whose longest row is over original_max_position_embeddings, padding not counted."""
-        cached = cache.get_seq_length()
-        if cached == 0 or self.config.rope_parameters["rope_type"] != "longrope":
+        cached = int(cache.get_seq_length())
+        if cached == 0 or (self.config.rope_parameters or {}).get("rope_type") != "longrope":
             return False
-        border = self.config.original_max_position_embeddings
+        border: int = self.config.original_max_position_embeddings
         longest = int(attention_mask.sum(-1).max()) if attention_mask is not None else input_ids.shape[1]
         return longest > border >= longest - (input_ids.shape[1] - cached)
 

@@ -35,7 +35,7 @@ _TAG = re.compile(r"<\|image_(\d+)\|>")
 Photos = Image.Image | Sequence[Any] | None
 
 
-class Phi3VProcessor(ProcessorMixin):
+class Phi3VProcessor(ProcessorMixin):  # type: ignore[misc]
     """The image processor and the tokenizer in one.
 
     Args:
@@ -54,7 +54,7 @@ class Phi3VProcessor(ProcessorMixin):
         self.image_token_id = self.ids[IMAGE_TOKEN]
         self._plain = _plain_tokenizer(tokenizer)
         if tokenizer("<|user|>\nhi").input_ids != [tokenizer.bos_token_id, self.ids["<|user|>"], *self.plain_ids("\nhi")]:
-            raise Phi3VError("the tokenizer reads '<|user|>\\nhi' otherwise than Phi-3-Vision does: load it from the model's tokenizer.json")
+            raise Phi3VError("the tokenizer reads '<|user|>\\nhi' not as Phi-3-Vision does: load it from the model's tokenizer.json")
 
     @property
     def model_input_names(self) -> list[str]:
@@ -62,13 +62,13 @@ class Phi3VProcessor(ProcessorMixin):
 
     def plain_ids(self, text: str) -> list[int]:
         """Ids of text from data. Control words in it are plain characters; no bos in front."""
-        return list(self._plain.encode(text, add_special_tokens=False).ids) if text else []
+        return list(self._plain.encode(_texts(text)[0], add_special_tokens=False).ids) if text else []
 
     def photo_ids(self, num_tokens: int) -> list[int]:
         """Ids of one photo's place, and the bos that the models were trained to see after it."""
         return [self.image_token_id] * num_tokens + [int(self.tokenizer.bos_token_id)]
 
-    def __call__(  # type: ignore[override]
+    def __call__(
         self,
         text: str | Sequence[str] | None = None,
         images: Photos = None,
@@ -90,11 +90,13 @@ class Phi3VProcessor(ProcessorMixin):
 
         Returns input_ids and attention_mask int64[text, length]; with photos also pixel_values float32[photo, slot, 3, tile, tile]
         and image_sizes int64[photo, 2], photos in order of appearance. Placeholders are `<|image|>`.
-        Raises Phi3VError when photos and tags do not match.
+        Raises Phi3VError when photos and tags do not match, and for a keyword that is not listed here.
         """
-        texts = [text] if isinstance(text, str) else list(text or [])
-        if not texts:
-            raise Phi3VError("no text is given: the prompt says what to do with the photo")
+        strange = sorted(key for key, value in kwargs.items() if value is not None)
+        if strange:
+            known = "text, images, padding, truncation, max_length, return_tensors and padding_side"
+            raise Phi3VError(f"the processor does not know {', '.join(strange)}, only {known}; num_crops is set in image_processor")
+        texts = _texts(text)
         groups = _photos_per_text(texts, images)
         ordered: list[Image.Image] = []
         rows = []
@@ -205,6 +207,19 @@ def _file(where: str, name: str, **kwargs: Any) -> Path:
     except OSError as problem:
         raise Phi3VError(f"{where}: {name} is not there: give a folder or Hub id of a Phi-3-Vision model") from problem
     return Path(str(found))
+
+
+def _texts(text: Any) -> list[str]:
+    """One text or many as a list. Raises Phi3VError for none, for anything but str, and for half a character (a lone surrogate)."""
+    texts = [text] if isinstance(text, str) else list(text) if isinstance(text, list | tuple) else [] if text is None else [text]
+    if not texts:
+        raise Phi3VError("no text is given: the prompt says what to do with the photo")
+    for one in texts:
+        if not isinstance(one, str):
+            raise Phi3VError(f"expected text as str, found {type(one).__name__}: the order is processor(text, images)")
+        if any("\ud800" <= char <= "\udfff" for char in one):
+            raise Phi3VError(f"the text holds half a character and is no valid Unicode: {one[:40]!r}")
+    return texts
 
 
 def _tags(text: str, photos: int) -> list[int]:

@@ -73,7 +73,8 @@ _CHECK = {PLAIN: 1.0, "Checked": 1.35}
 
 KINDS: tuple[Kind, ...] = (
     Kind("COATS", "Coat", "CLOTHING", "OUTERWEAR", 1450,
-         {"Quilted Nylon": 0.6, "Wool": 1.0, "Cashmere": 2.0, "Shearling": 3.8}, _CHECK, {"Short": 0.75, "Mid-Length": 1.0, "Long": 1.35}),
+         {"Quilted Nylon": 0.6, "Wool": 1.0, "Cashmere": 2.0, "Shearling": 3.8}, _CHECK, {"Short": 0.75, "Mid-Length": 1.0,
+             "Long": 1.35}),
     Kind("TRENCH COATS", "Trench Coat", "CLOTHING", "OUTERWEAR", 1500,
          {"Cotton": 1.0, "Silk": 1.8, "Leather": 3.2}, _CHECK, {"Short": 0.75, "Mid-Length": 1.0, "Long": 1.35}, 1.2),
     Kind("JACKETS", "Jacket", "CLOTHING", "OUTERWEAR", 950,
@@ -142,9 +143,8 @@ def title(traits: Traits) -> str:
 
 def shop_round(price: float) -> Decimal:
     """To the next 1 below 50, 5 below 200, 10 below 1,000, 50 below 5,000, 100 below 20,000, and 500 above (USD)."""
-    for limit, step in ((50, 1), (200, 5), (1000, 10), (5000, 50), (20000, 100), (math.inf, 500)):
-        if price < limit:
-            break
+    steps = ((50, 1), (200, 5), (1000, 10), (5000, 50), (20000, 100), (math.inf, 500))
+    step = next(step for limit, step in steps if price < limit)
     return Decimal(math.floor(price / step + 0.5) * step)
 
 

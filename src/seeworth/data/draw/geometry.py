@@ -6,8 +6,8 @@ product to the photo. Knows nothing of colours, materials or pixels.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
 import numpy as np
@@ -44,6 +44,17 @@ class Part:
     seams: tuple[Points, ...] = ()
     grain: float = 0.0
     shadow: float = 0.5
+
+    def moved(self, move: Callable[[Points], Points]) -> Part:
+        """The part with `move` applied to all its points; widths, heights and grain stay."""
+        return replace(
+            self,
+            shapes=tuple(move(shape) for shape in self.shapes),
+            strokes=tuple((move(line), width) for line, width in self.strokes),
+            holes=tuple(move(hole) for hole in self.holes),
+            folds=tuple((move(line), width, height) for line, width, height in self.folds),
+            seams=tuple(move(line) for line in self.seams),
+        )
 
 
 def path(*points: tuple[float, float]) -> Points:
@@ -98,6 +109,16 @@ def limb(line: Points, widths: Sequence[float], rounds: int = 2) -> Points:
 def curve(*points: tuple[float, float]) -> Points:
     """A smooth open line."""
     return smooth(path(*points), 3, closed=False)
+
+
+def placed(parts: Sequence[Part], at: tuple[float, float], angle: float, flip: bool = False) -> list[Part]:
+    """The parts, mirrored if asked, turned by `angle` radians and moved by `at`."""
+    turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+
+    def move(points: Points) -> Points:
+        return np.asarray((mirror(points) if flip else points) @ turn.T + at)
+
+    return [replace(part.moved(move), grain=(-part.grain if flip else part.grain) + angle) for part in parts]
 
 
 def extent(parts: Sequence[Part]) -> tuple[Points, Points]:

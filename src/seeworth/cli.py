@@ -1,0 +1,85 @@
+"""The command line: verb -> (settings class, "module:function"). No logic.
+
+Exit status 0 done; 1 a problem that the user can fix, told in one line; 2 wrong usage. torch is imported when a verb needs it.
+"""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from collections.abc import Sequence
+from dataclasses import fields
+from importlib import import_module
+from typing import Any
+
+from jsonargparse import ArgumentParser, set_parsing_settings
+
+from . import settings as s
+from .errors import SeeworthError
+
+# verb: (settings class, where the work is, whether required settings are positional)
+VERBS: dict[str, tuple[type[Any], str, bool]] = {
+    "sample": (s.SampleSettings, "seeworth.data.sample:run", True),
+    "import": (s.ImportSettings, "seeworth.data.run:run", True),
+    "train": (s.TrainSettings, "seeworth.train.run:run", False),
+    "predict": (s.PredictSettings, "seeworth.predict.run:run", True),
+    "evaluate": (s.EvaluateSettings, "seeworth.report.run:evaluate_and_report", True),
+    "report": (s.ReportSettings, "seeworth.report.run:run", True),
+    "demo": (s.DemoSettings, "seeworth.demo:run", False),
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one verb; return the exit status."""
+    parser = build_parser()
+    arguments = parser.parse_args(_bare_flags(list(sys.argv[1:] if argv is None else argv)))
+    verb = arguments.verb
+    ready = parser.instantiate_classes(arguments)
+    settings_class, place, _ = VERBS[verb]
+    values = {key: value for key, value in vars(ready[verb]).items() if key != "config"}
+    module, function = place.split(":")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # libraries' notes to developers; ours are printed
+            getattr(import_module(module), function)(settings_class(**values))
+    except KeyboardInterrupt:
+        print(f"seeworth {verb}: stopped by the keyboard", file=sys.stderr)
+        return 130
+    except (SeeworthError, OSError, *_model_errors()) as problem:
+        print(f"seeworth {verb}: {' '.join(str(problem).split())}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def build_parser() -> ArgumentParser:
+    """All verbs with their settings; the sentence under a setting is its help."""
+    set_parsing_settings(docstring_parse_attribute_docstrings=True)
+    parser = ArgumentParser(
+        prog="seeworth", description="Fine-tune Phi-3-Vision on your own photos, know whether it really learnt, and put it to use."
+    )
+    verbs = parser.add_subcommands(dest="verb", required=True, metavar="VERB")
+    for verb, (settings_class, _, positional) in VERBS.items():
+        words = (settings_class.__doc__ or "").strip()
+        one = ArgumentParser(description=words)
+        one.add_argument("--config", action="config", help="YAML file with settings; arguments after it win.")
+        one.add_class_arguments(settings_class, as_group=False, as_positional=positional)
+        verbs.add_subcommand(verb, one, help=words)
+    return parser
+
+
+def _bare_flags(argv: list[str]) -> list[str]:
+    """`--overwrite` alone means `--overwrite true`, as people expect of a switch."""
+    settings_class = VERBS[argv[0]][0] if argv and argv[0] in VERBS else None
+    switches = {f"--{one.name}" for one in fields(settings_class) if one.type == "bool"} if settings_class else set()
+    following = [*argv[1:], ""]
+    return [f"{word}=true" if word in switches and after not in ("true", "false") else word for word, after in zip(argv, following, strict=True)]
+
+
+def _model_errors() -> tuple[type[Exception], ...]:
+    """The model package's own error, when a verb has loaded it: it imports nothing of ours, so it stands outside our tree."""
+    package = sys.modules.get("seeworth.phi3v")
+    return (package.Phi3VError,) if package else ()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

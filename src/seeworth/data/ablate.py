@@ -1,0 +1,89 @@
+"""Ablations: the same records with their photos taken away, to see whether an answer came from the photo.
+
+`blank` gives every record a grey photo of its own size, `swap` another record's photo. Ids, groups and true values stay.
+Knows nothing of who answers or of how answers are scored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from ..errors import DataError
+from ..record import Record
+from .photo import open_photo
+
+Ints: TypeAlias = NDArray[np.int64]
+
+GREY = (128, 128, 128)
+
+
+def blank(records: Sequence[Record], folder: Path) -> list[Record]:
+    """The records with a mid-grey photo of the same size, as `folder`/grey-WIDTHxHEIGHT.png, stored once a size.
+
+    Raises PhotoError for a photo that cannot be opened.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    blanks = []
+    for record in records:
+        width, height = open_photo(record.photo).size
+        grey = folder / f"grey-{width}x{height}.png"
+        if not grey.exists():
+            Image.new("RGB", (width, height), GREY).save(grey)
+        blanks.append(replace(record, photo=grey))
+    return blanks
+
+
+def swap(records: Sequence[Record], seed: int, category: str | None = None) -> list[Record]:
+    """The records with their photos permuted: none keeps a photo of its own group, nor of its own category where possible.
+
+    `category` names the value that holds the category, None when there is none. Same records and seed, same photos.
+    Raises DataError when one group holds more than half of the records, as then no such permutation exists.
+
+    A random permutation, then exchanges of two photos for as long as one lowers the cost: 3 for a photo of the own
+    group, 1 for one of the own category. Why that ends without a photo of the own group: let record i of group g hold a
+    photo of g, with k records in g. At most 2k - 1 records are in g or hold a photo of g (i is both), so with k <= n / 2
+    some j is neither. Exchanging i's and j's photos mends i and breaks no group: cost falls by 3, and rises by 2 at most.
+    """
+    groups = _codes([record.group for record in records])
+    largest = int(np.bincount(groups).max()) if records else 0
+    if 2 * largest > len(records):
+        raise DataError(
+            f"photos cannot be swapped between groups: one group holds {largest} of the {len(records)} records, expected at most half"
+        )
+    categories = groups if category is None else _codes([str(record.values[category]) for record in records])
+    holds = _exchange(groups, categories, np.random.default_rng(seed).permutation(len(records)))
+    return [replace(record, photo=records[other].photo) for record, other in zip(records, holds, strict=True)]
+
+
+def _exchange(groups: Ints, categories: Ints, holds: Ints) -> Ints:
+    """Exchange two of `holds` (record i holds the photo of record holds[i]) until no exchange lowers the cost."""
+
+    def cost(record: Ints, photo: Ints) -> Ints:
+        return np.asarray(3 * (groups[record] == groups[photo]) + (categories[record] == categories[photo]), dtype=np.int64)
+
+    everyone = np.arange(len(holds))
+    settled = False
+    while not settled:
+        settled = True
+        for index in everyone[cost(everyone, holds) > 0]:
+            mine = np.full_like(holds, index)
+            before = cost(mine, holds[mine]) + cost(everyone, holds)
+            gain = before - cost(mine, holds) - cost(everyone, holds[mine])
+            best = int(gain.argmax())
+            if gain[best] > 0:
+                holds[[index, best]] = holds[[best, index]]
+                settled = False
+    return holds
+
+
+def _codes(names: Sequence[str]) -> Ints:
+    """int64[name]: the same number for the same name."""
+    numbers: dict[str, int] = {}
+    return np.array([numbers.setdefault(name, len(numbers)) for name in names], dtype=np.int64)

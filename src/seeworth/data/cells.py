@@ -1,0 +1,180 @@
+"""What a table's cell means: text as it is kept, numbers as people write them.
+
+A column of numbers is written one way, so its decimal mark is decided once, from all its cells (`NumberFormat.of`),
+never cell by cell. The rule:
+
+    evidence   1,290.00 and 1.290,00 (the last mark is the decimal), 1290,5 and 0.125 (a lone mark that cannot part
+               thousands is the decimal), 1,290,000 (a mark that stands twice is not)
+    one mark   in evidence: it is the column's decimal mark, and the ambiguous cells, 1,290 or 1.290, follow it
+    none       the point is the decimal mark and the comma parts thousands; when there are ambiguous cells, a notice says so
+    both       more cells decide and those of the other kind are refused; so are the ambiguous ones, unless the other
+               kind is a slip of less than one cell in a hundred
+
+Knows nothing of files, photos or tasks other than a field's unit.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from decimal import Decimal, InvalidOperation
+
+MISSING = {"", "-", "--", "n.a.", "n/a", "n.a", "na", "#n/a", "none", "null", "nil", "?"}  # cells that say "no value", in lower case
+
+_SYMBOLS = {  # sign -> the units it may stand for
+    "$": {"USD", "CAD", "AUD", "NZD", "SGD", "HKD", "MXN"},
+    "us$": {"USD"},
+    "€": {"EUR"},
+    "£": {"GBP"},
+    "¥": {"JPY", "CNY"},
+    "₹": {"INR"},
+    "₩": {"KRW"},
+    "kr": {"SEK", "NOK", "DKK"},
+    "zł": {"PLN"},
+    "fr.": {"CHF"},
+}
+_BREAK = r"\t\n\r\v\f\x1c-\x1f\x85\u2028\u2029"
+_LINES = re.compile(rf"[ {_BREAK}]*[{_BREAK}][ {_BREAK}]*")
+_BIDI = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"  # reorder the text around them, even outside the cell
+_SPACES = re.compile(r"(?<=\d)[ '’\u00a0\u2007\u2009\u202f](?=\d{3}(?!\d))")  # between thousands
+_CELL = re.compile(r"(?P<before>[^\d.,+-]*)(?P<sign>[+-]?)(?P<between>[^\d.,+-]*)(?P<body>[.,]?\d[\d.,]*(?:e[+-]?\d+)?)(?P<after>\D*)")
+_UNIT = re.compile(r"[^\W\d_]{1,4}\.?|[^\w\s+-]{1,2}")  # what may be a currency or a measure
+_GROUPS = {mark: re.compile(rf"\d{{1,3}}(?:{re.escape(mark)}\d{{2,3}})*{re.escape(mark)}\d{{3}}") for mark in ".,"}  # 1,290,000; 12,90,000
+_EXPONENT = re.compile(r"\d+(?:\.\d+)?e[+\-]?\d{1,3}")
+
+
+class CellError(Exception):
+    """A cell that gives no value; `code` and `words` for rejected.jsonl."""
+
+    def __init__(self, code: str, words: str) -> None:
+        super().__init__(words)
+        self.code = code
+        self.words = words
+
+
+def clean_text(text: str) -> str:
+    """Text as a dataset keeps it: Unicode NFC, trimmed, line breaks and tabs as one space, other control characters gone.
+
+    Letters of any script, emoji, right-to-left marks and quotes stay as they are.
+    """
+    text = _LINES.sub(" ", text)
+    text = "".join(char for char in text if unicodedata.category(char) not in ("Cc", "Cs") and char not in _BIDI and char != "\ufeff")
+    return unicodedata.normalize("NFC", text).strip()
+
+
+def shown(cell: str) -> str:
+    """A cell as an error shows it: quoted, no control characters, at most 60 characters."""
+    return repr(cell if len(cell) <= 60 else cell[:57] + "...")
+
+
+@dataclass(frozen=True)
+class NumberFormat:
+    """How one column writes its numbers.
+
+    Attributes:
+        mark: the decimal mark, "." or ",".
+        mixed: cells of both kinds were found, at least one in a hundred, so that an ambiguous cell cannot be trusted.
+        ambiguous: cells that alone could be read either way, such as 1,290.
+        evidence: whether any cell showed the decimal mark.
+    """
+
+    mark: str = "."
+    mixed: bool = False
+    ambiguous: int = 0
+    evidence: bool = False
+
+    @classmethod
+    def of(cls, cells: Iterable[str]) -> NumberFormat:
+        """Decide from all cells of a column; see the rule at the top."""
+        votes: Counter[str] = Counter()
+        for cell in cells:
+            if match := _match(cell):
+                votes[_mark_shown(match["body"])] += 1
+        points, commas = votes["."], votes[","]
+        mixed = min(points, commas) > 0 and 100 * min(points, commas) >= points + commas
+        return cls("," if commas > points else ".", mixed, votes["?"], points + commas > 0)
+
+    def notice(self, column: str) -> str | None:
+        """What a person should know of how this column was read; None when it was plain."""
+        if self.mixed:
+            return (
+                f"column {column}: decimal points and decimal commas are mixed; read with {self.mark!r} as decimal mark, "
+                "cells of the other kind and ambiguous ones are refused"
+            )
+        if self.ambiguous and not self.evidence:
+            return f"column {column}: {self.ambiguous} cells such as 1,290 or 1.290 read two ways; the comma was taken to part thousands"
+        return None
+
+    def read(self, cell: str, unit: str | None = None) -> Decimal:
+        """The number in a cell.
+
+        Raises CellError, whose code is number_missing, number_not_finite (nan, inf), number_unreadable,
+        number_ambiguous (in a mixed column) or unit_differs (a currency or measure beside it that is not `unit`).
+        """
+        bare = clean_text(cell)
+        if bare.lower() in MISSING:
+            raise CellError("number_missing", f"expected a number, found {shown(bare)}")
+        if bare.lower().lstrip("+-") in ("nan", "inf", "infinity"):
+            raise CellError("number_not_finite", f"expected a finite number, found {shown(bare)}")
+        match = _match(cell)
+        words = [word for part in ("before", "between", "after") if (word := match[part].strip())] if match else []
+        if not match or len(words) > 1:
+            raise CellError("number_unreadable", f"expected a number, found {shown(bare)}")
+        if words and not _stands_for(words[0], unit):
+            code = "unit_differs" if _UNIT.fullmatch(words[0]) or words[0] in _SYMBOLS else "number_unreadable"
+            raise CellError(code, f"expected a number {f'in {unit}' if unit else 'without unit'}, found {shown(bare)}")
+        if self.mixed and _mark_shown(match["body"]) == "?":
+            raise CellError("number_ambiguous", f"{shown(bare)} in a column that mixes decimal points and commas")
+        number = self._value(match["body"])
+        if number is None:
+            raise CellError("number_unreadable", f"expected a number with {self.mark!r} as its column's decimal mark, found {shown(bare)}")
+        return -number if match["sign"] == "-" else number
+
+    def _value(self, body: str) -> Decimal | None:
+        other = "," if self.mark == "." else "."
+        if _EXPONENT.fullmatch(body):
+            whole, fraction = body, ""
+        else:
+            whole, _, fraction = body.partition(self.mark)
+            if _GROUPS[other].fullmatch(whole):
+                whole = whole.replace(other, "")
+            if not re.fullmatch(r"\d*", whole) or not re.fullmatch(r"\d*", fraction) or not whole + fraction:
+                return None
+        try:
+            return Decimal(f"{whole or 0}.{fraction}" if fraction else whole)
+        except InvalidOperation:
+            return None
+
+
+def _match(cell: str) -> re.Match[str] | None:
+    """The parts of a cell that holds one number, in lower case and plain digits: before, sign, between, body, after."""
+    text = _SPACES.sub("", clean_text(cell)).replace("−", "-").lower()
+    text = re.sub(r"(?<=\d)[.,](?:[-–—]+)(?!\d)", "", text)  # 1290,- and 1290.–
+    text = re.sub(r"\d", lambda digit: str(unicodedata.decimal(digit[0])), text)  # digits of any script
+    return _CELL.fullmatch(text)
+
+
+def _mark_shown(body: str) -> str:
+    """Which decimal mark a number shows: "." or ",", "?" when it could be either, "" when it has no mark."""
+    points, commas = body.count("."), body.count(",")
+    if "e" in body:
+        return "." if points else ""
+    if not points and not commas:
+        return ""
+    if points and commas:
+        return "." if body.rfind(".") > body.rfind(",") else ","
+    mark, other = (".", ",") if points else (",", ".")
+    if points + commas > 1:
+        return other
+    whole, _, fraction = body.partition(mark)
+    if len(fraction) == 3 and 1 <= len(whole) <= 3 and not whole.startswith("0"):
+        return "?"
+    return mark
+
+
+def _stands_for(word: str, unit: str | None) -> bool:
+    """Whether the word or sign beside a number, in lower case, is this unit."""
+    return unit is not None and (word == unit.lower() or unit.upper() in _SYMBOLS.get(word, ()))

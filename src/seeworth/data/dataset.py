@@ -1,0 +1,371 @@
+"""The dataset folder: how it is written, how it is read, and what makes a folder one.
+
+    DIR/dataset.json               format version, task, source, counts; written last and atomically: it is there, so all is there
+    DIR/metadata.parquet           one row a record: the eight columns of COLUMNS, then the task's fields, then the source's other columns
+    DIR/photos/ab/<sha256>.<ext>   named by content: exact duplicates are stored once, a name can neither collide nor escape
+    DIR/rejected.jsonl             every refused row, with its reason
+
+The names follow the Hugging Face image folder, which reads a dataset folder as it is. This module decodes no photo,
+knows no table and decides no split: `photo`, `sources`, `rows` and `split` do.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import secrets
+import shutil
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
+from decimal import Decimal
+from functools import cached_property
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from ..errors import DataError, SettingsError, TaskError, told_as
+from ..record import SPLITS, Record, Split, Value
+from ..task import Field, Task, valid_value
+
+FORMAT = 1
+COLUMNS = ("id", "file_name", "group", "split", "width", "height", "sha256", "phash")
+UNASSIGNED = "unassigned"  # how records without a split are counted
+
+MANIFEST, METADATA, REJECTED, PHOTOS = "dataset.json", "metadata.parquet", "rejected.jsonl", "photos"
+_UNFINISHED = ".seeworth-unfinished"  # stands in the folder from prepare_folder until dataset.json is written
+_OURS = {MANIFEST, METADATA, REJECTED, PHOTOS, _UNFINISHED, "products.csv"}  # products.csv: the table beside sample data
+_DRAFT = re.compile(r"\..+\.[0-9]+\.[0-9a-f]{8}")  # what `_write_atomically` leaves when it is killed
+_BATCH = 4096  # rows held in memory while metadata.parquet is written
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of metadata.parquet.
+
+    Args:
+        file_name: path of the photo from the dataset folder, as `store_photo` returned it.
+        width, height: of the photo as it is seen, in pixels.
+        sha256: of the stored file. phash: 16 hex digits, see `photo.phash`.
+        values: every field of the task (Decimal for a number, str else), then any other column as str.
+    """
+
+    id: str
+    file_name: str
+    group: str
+    split: Split | None
+    width: int
+    height: int
+    sha256: str
+    phash: str
+    values: Mapping[str, Value]
+
+
+@dataclass(frozen=True)
+class Rejected:
+    """One refused row. `row` counts from 1, the first row under the table's header; `code` is short and stable, `reason` is in words."""
+
+    row: int
+    id: str | None
+    photo: str | None
+    code: str
+    reason: str
+
+
+def prepare_folder(folder: Path, overwrite: bool) -> None:
+    """Make `folder` ready to be written: there, empty, and marked as unfinished.
+
+    With `overwrite` an earlier dataset folder, finished or not, is deleted first. Nothing else ever is: a folder that
+    is no dataset folder, or one that also holds foreign files, is refused. Raises SettingsError.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise SettingsError(f"{folder}: is a file; expected a folder to make: choose another name")
+    found = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+    drafts = {name for name in found if _DRAFT.fullmatch(name)}
+    if found and not overwrite:
+        raise SettingsError(f"{folder}: is there already and not empty: add --overwrite to replace it, or choose another folder")
+    if found and _UNFINISHED not in found and not _is_ours(folder / MANIFEST):
+        raise SettingsError(f"{folder}: is not a dataset folder, so --overwrite does not delete it: choose another folder")
+    if strange := sorted(found - _OURS - drafts):
+        raise SettingsError(f"{folder}: holds {_some(strange)}, which seeworth did not write: move it away, or choose another folder")
+    with told_as(SettingsError, OSError, where=folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / _UNFINISHED).touch()
+        for name in sorted(found - {_UNFINISHED}, key=lambda name: name != MANIFEST):  # the manifest first: it says "finished"
+            path = folder / name
+            shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+
+
+def store_photo(folder: Path, data: bytes, extension: str) -> tuple[str, str]:
+    """Put a photo's bytes into a dataset folder, named by their content; return (file_name, sha256).
+
+    Args:
+        extension: "jpg" or "png", as `photo.normalise` returns it; letters and digits only.
+
+    Any number of processes may store at once, the same photo too: the file appears whole or not at all.
+    """
+    if not re.fullmatch(r"[a-z0-9]{1,8}", extension):
+        raise ValueError(f"an extension is letters and digits, found {extension!r}")
+    sha256 = hashlib.sha256(data).hexdigest()
+    file_name = f"{PHOTOS}/{sha256[:2]}/{sha256}.{extension}"
+    path = folder / file_name
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _write_atomically(path, data)
+    return file_name, sha256
+
+
+def write_dataset(folder: Path, task: Task, rows: Iterable[Row], *, source: Mapping[str, Any], rejected: Iterable[Rejected] = ()) -> None:
+    """Write metadata.parquet, rejected.jsonl and, last and atomically, dataset.json.
+
+    Args:
+        folder: prepared by `prepare_folder`, with every row's photo stored by `store_photo`.
+        rows: taken one by one; all have the same names in `values`, in any order.
+        source: JSON-able account of where the rows come from and how they were made.
+
+    A category without choices is given those found in the rows, sorted. Raises DataError when a row does not suit
+    the task, an id stands twice or there is no row.
+    """
+    tally = _Tally(task)
+    columns = _write_metadata(folder / METADATA, task, tally.watch(rows))
+    if not tally.records:
+        raise DataError(f"{folder}: no record to write: a dataset has at least one")
+    codes = write_rejected(folder, rejected)
+    categories = {name: dict(sorted(count.items())) for name, count in tally.categories.items()}
+    fields = [
+        replace(one, choices=tuple(categories[one.name])) if one.kind == "category" and one.choices is None else one for one in task.fields
+    ]
+    manifest = {
+        "format": FORMAT,
+        "seeworth": version("seeworth"),
+        "records": tally.records,
+        "counts": dict(tally.splits),
+        "categories": categories,
+        "rejected": codes,
+        "task": replace(task, fields=tuple(fields)).to_dict(),
+        "columns": columns,
+        "source": dict(source),
+        "fingerprint": _sha256(folder / METADATA),
+    }
+    _write_atomically(folder / MANIFEST, (json.dumps(manifest, indent=2, ensure_ascii=False) + "\n").encode())
+    (folder / _UNFINISHED).unlink(missing_ok=True)
+
+
+def write_rejected(folder: Path, rejected: Iterable[Rejected]) -> dict[str, int]:
+    """Write rejected.jsonl, one JSON object a line; return how many rows each code refused."""
+    codes: Counter[str] = Counter()
+    with (folder / REJECTED).open("w", encoding="utf-8") as file:
+        for one in rejected:
+            codes[one.code] += 1
+            file.write(json.dumps(asdict(one), ensure_ascii=True) + "\n")  # ASCII: a cell may hold half a surrogate pair
+    return dict(sorted(codes.items()))
+
+
+class Dataset:
+    """An opened dataset folder.
+
+    Attributes:
+        folder: where it is. task: question, answer and fields, categories with their choices. manifest: dataset.json.
+        counts: records by split, with "unassigned" for those that have none.
+        fingerprint: sha256 of metadata.parquet, 64 hex digits.
+    """
+
+    def __init__(self, folder: Path, manifest: Mapping[str, Any]) -> None:
+        self.folder = folder
+        self.manifest = manifest
+        self.task = Task.from_dict(manifest["task"], folder / MANIFEST)
+        self.counts: dict[str, int] = dict(manifest["counts"])
+
+    @classmethod
+    def open(cls, folder: Path) -> Dataset:
+        """Open a dataset folder that `write_dataset` finished, and see that its files are there.
+
+        Raises DataError when it is no dataset folder, an unfinished one, one of a foreign format version, or one whose
+        table or photos are missing. Photos are looked for by listing the folder, not opened.
+        """
+        dataset = cls(folder, _read_manifest(folder))
+        names = dataset._table(["file_name"]).column("file_name").to_pylist()
+        if len(names) != (expected := dataset.manifest["records"]):
+            raise DataError(f"{folder / METADATA}: holds {len(names)} records, dataset.json says {expected}: import again")
+        missing = sorted(set(names) - set(_stored(folder)))
+        if missing:
+            raise DataError(
+                f"{folder}: {len(missing)} of the photos in {METADATA} are not there, the first is {missing[0]!r}: "
+                "copy the whole folder, or import again"
+            )
+        return dataset
+
+    @cached_property
+    def fingerprint(self) -> str:
+        return _sha256(self.folder / METADATA)
+
+    def records(self, split: Split | None = None) -> list[Record]:
+        """The records of one split, or with None all of them (the unassigned too), in the order of the source."""
+        return [
+            Record(row.id, self.folder / row.file_name, row.values, row.group, row.split)
+            for row in self.rows()
+            if split is None or row.split == split
+        ]
+
+    def rows(self) -> Iterator[Row]:
+        """Every line of metadata.parquet, values under the names they have in the task and in the source."""
+        names: Mapping[str, str] = self.manifest["columns"]
+        kinds = {one.name: one.kind for one in self.task.fields}
+        for line in self._table(None).to_pylist():
+            values: dict[str, Value] = {}
+            for column, name in names.items():
+                if line[column] is not None:
+                    values[name] = Decimal(repr(line[column])) if kinds.get(name) == "number" else line[column]
+            yield Row(**{name: line[name] for name in COLUMNS}, values=values)
+
+    def _table(self, columns: list[str] | None) -> Any:
+        path = self.folder / METADATA
+        with told_as(DataError, OSError, pa.ArrowException, KeyError, where=path):
+            table = pq.read_table(path, columns=columns, partitioning=None)
+            if strange := set(columns or (*COLUMNS, *self.manifest["columns"])) - set(table.column_names):
+                raise DataError(f"{path}: has no column {_some(sorted(strange))}: import again")
+            return table
+
+
+class _Tally:
+    """Counts and checks rows as they pass."""
+
+    def __init__(self, task: Task) -> None:
+        self.task = task
+        self.records = 0
+        self.splits: Counter[str] = Counter(dict.fromkeys((*SPLITS, UNASSIGNED), 0))
+        self.categories: dict[str, Counter[str]] = {one.name: Counter() for one in task.fields if one.kind == "category"}
+        self._ids: set[str] = set()
+
+    def watch(self, rows: Iterable[Row]) -> Iterator[Row]:
+        for row in rows:
+            if row.id in self._ids:
+                raise DataError(f"record {row.id!r} stands twice: an id names one record")
+            self._ids.add(row.id)
+            for one in self.task.fields:
+                self._check(row, one)
+            self.records += 1
+            self.splits[row.split or UNASSIGNED] += 1
+            for name, count in self.categories.items():
+                count[str(row.values[name])] += 1
+            yield row
+
+    @staticmethod
+    def _check(row: Row, one: Field) -> None:
+        if one.name not in row.values:
+            raise DataError(f"record {row.id!r}: has no {one.name}: every record has every field of the task")
+        with told_as(DataError, TaskError, where=f"record {row.id!r}"):
+            valid_value(one, row.values[one.name])
+
+
+def _write_metadata(path: Path, task: Task, rows: Iterator[Row]) -> dict[str, str]:
+    """Write the table a batch at a time; return which column holds which value."""
+    first = next(rows, None)
+    if first is None:
+        return {}
+    fields = [one.name for one in task.fields]
+    names = [*fields, *(name for name in first.values if name not in fields)]
+    columns = _column_names(names)
+    numbers = {one.name for one in task.fields if one.kind == "number"}
+    kinds = {name: pa.int64() if name in ("width", "height") else pa.string() for name in COLUMNS}
+    kinds |= {column: pa.float64() if name in numbers else pa.string() for column, name in columns.items()}
+    with pq.ParquetWriter(path, pa.schema(list(kinds.items())), compression="zstd") as writer:
+        batch: list[dict[str, Any]] = []
+        for row in _chain(first, rows):
+            if strange := row.values.keys() - names:
+                raise DataError(f"record {row.id!r}: has {_some(sorted(strange))}, which the first record has not")
+            line: dict[str, Any] = {name: getattr(row, name) for name in COLUMNS}
+            for column, name in columns.items():
+                value = row.values.get(name)
+                line[column] = None if value is None else float(value) if name in numbers else str(value)
+            batch.append(line)
+            if len(batch) == _BATCH:
+                writer.write_table(pa.Table.from_pylist(batch, schema=writer.schema))
+                batch.clear()
+        writer.write_table(pa.Table.from_pylist(batch, schema=writer.schema))
+    return columns
+
+
+def _column_names(names: Iterable[str]) -> dict[str, str]:
+    """Column of metadata.parquet -> name of the value it holds.
+
+    They are the same, but for a name that stands among the first eight columns, which gets `source_` before it, and
+    for one that the Hugging Face image folder would take for a photo ("image", "..._file_name"), which is changed too.
+    """
+    columns: dict[str, str] = {}
+    for name in names:
+        column = re.sub(r"file_names?$", "file", name)
+        if column != name or name in (*COLUMNS, "image", "images"):
+            column = f"source_{column}"
+        while column in columns or column in COLUMNS:
+            column = f"source_{column}"
+        columns[column] = name
+    return columns
+
+
+def _read_manifest(folder: Path) -> dict[str, Any]:
+    path = folder / MANIFEST
+    if not path.is_file():
+        advice = "make one with `seeworth import`"
+        if (folder / _UNFINISHED).exists():
+            advice = "it was left unfinished: make it again with --overwrite"
+        found = f"no {MANIFEST} in it" if folder.is_dir() else "a file" if folder.exists() else "nothing"
+        raise DataError(f"{folder}: expected a dataset folder, found {found}: {advice}")
+    with told_as(DataError, OSError, ValueError, where=path):
+        manifest: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    form = manifest.get("format") if isinstance(manifest, dict) else None
+    if form != FORMAT:
+        raise DataError(f"{path}: expected format {FORMAT}, found {form!r}: import again with this seeworth, or use the one that wrote it")
+    kinds = {"task": dict, "counts": dict, "columns": dict, "records": int, "source": dict}
+    if broken := [key for key, kind in kinds.items() if not isinstance(manifest.get(key), kind)]:
+        raise DataError(f"{path}: has no {_some(broken)}: it was changed by hand or damaged: import again")
+    return manifest
+
+
+def _is_ours(manifest: Path) -> bool:
+    """Whether this is a dataset.json of ours, of whatever format version."""
+    try:
+        data = json.loads(manifest.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(data, dict) and "format" in data and "seeworth" in data and "records" in data
+
+
+def _stored(folder: Path) -> Iterator[str]:
+    """The file_name of every photo in the folder. Links are left out: a photo of a dataset is a file in it."""
+    if not (folder / PHOTOS).is_dir():
+        return
+    with os.scandir(folder / PHOTOS) as shelves:
+        for shelf in shelves:
+            if shelf.is_dir(follow_symlinks=False):
+                with os.scandir(shelf) as files:
+                    yield from (f"{PHOTOS}/{shelf.name}/{file.name}" for file in files if file.is_file(follow_symlinks=False))
+
+
+def _write_atomically(path: Path, data: bytes) -> None:
+    """Write a file that is either there whole or not there."""
+    draft = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
+    try:
+        draft.write_bytes(data)
+        draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _chain(first: Row, rest: Iterator[Row]) -> Iterator[Row]:
+    yield first
+    yield from rest
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(map(repr, names[:3])) + (f" and {len(names) - 3} more" if len(names) > 3 else "")

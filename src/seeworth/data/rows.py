@@ -1,0 +1,215 @@
+"""From a source's row of cells to a draft of a record, or to the reason why it is refused.
+
+Which column holds what is decided once (`Columns.of`); then `RowReader.read` takes one row after the other. Knows
+nothing of photos other than where one should lie, nor of groups and splits beyond the words in their cells.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from ..errors import DataError, PhotoError, SettingsError, TaskError
+from ..record import Split, Value
+from ..task import Field, Task, valid_value
+from .cells import CellError, NumberFormat, clean_text, shown
+from .dataset import Rejected
+from .sources import Source, SourceRow, photo_path
+
+MAX_TEXT = 300  # characters of a text or category of the task; longer ones are descriptions, not titles
+
+PHOTO_COLUMNS = ("photo", "file_name", "image", "imageurl", "image_url", "image_path", "path", "filename", "file")
+GROUP_COLUMNS = ("product_code",)
+CURRENCY_COLUMNS = ("currency_code", "currency")
+ROLES = ("photo", "id", "group", "split", "currency")
+
+_SPLITS: dict[str, Split] = {
+    "train": "train",
+    "training": "train",
+    "validation": "validation",
+    "valid": "validation",
+    "val": "validation",
+    "dev": "validation",
+    "test": "test",
+    "testing": "test",
+}
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Which column holds what.
+
+    Attributes:
+        fields: task field -> column.
+        photo: path of the photo. id: of the record, None numbers the rows. group: of one article, None: each photo its own.
+        split: the source's own, None: to be drawn. currency: of the prices, None: not told.
+    """
+
+    fields: Mapping[str, str]
+    photo: str
+    id: str | None = None
+    group: str | None = None
+    split: str | None = None
+    currency: str | None = None
+
+    @classmethod
+    def of(cls, source: Source, task: Task, chosen: Mapping[str, str] | None) -> Columns:
+        """The user's choice over the defaults: a field's column has its name, see PHOTO_COLUMNS and so on for the roles.
+
+        An empty name ("") switches a role's default off. Raises SettingsError for a choice of something that the task has
+        not, DataError for a column that the source has not.
+        """
+        chosen = dict(chosen or {})
+        names = [one.name for one in task.fields]
+        if taken := sorted(set(names) & set(ROLES)):
+            raise SettingsError(f"the task has a field named {taken[0]!r}, a word that --columns needs: name the field otherwise")
+        for key, column in chosen.items():
+            if key not in (*names, *ROLES):
+                raise SettingsError(f"--columns names {key!r}; it may name {', '.join((*names, *ROLES))}{_closest(key, (*names, *ROLES))}")
+            if not isinstance(column, str) or (not column and key in (*names, "photo")):
+                raise SettingsError(f"--columns {key}: expected the name of a column, found {column!r}")
+            if column:
+                _need(source, column, f"--columns {key}={column}")
+        for name in names:
+            _need(source, chosen.setdefault(name, name), f"the task's field {name!r}")
+        defaults = {"photo": PHOTO_COLUMNS, "id": ("id",), "group": GROUP_COLUMNS, "split": (), "currency": CURRENCY_COLUMNS}
+        roles: dict[str, Any] = {}
+        for role, usual in defaults.items():
+            own = (source.defaults[role],) if role in source.defaults else usual
+            roles[role] = chosen.get(role, next((name for name in own if name in source.columns), None)) or None
+        if not roles["photo"]:
+            raise DataError(
+                f"{source.path}: expected a column that names the photo, {_list(list(PHOTO_COLUMNS))}; found {_list(source.columns)}: "
+                "say it with --columns '{photo: NAME}'"
+            )
+        return cls({name: chosen[name] for name in names}, **roles)
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Draft:
+    """A row whose cells are good: a Row but for its photo, its final group and, when the source has none, its split."""
+
+    number: int
+    id: str
+    photo: Path
+    photo_cell: str
+    group: str  # "" when the row names none
+    split: Split | None
+    values: Mapping[str, Value]
+
+
+class RowReader:
+    """Reads rows of one source with one task."""
+
+    def __init__(self, source: Source, task: Task, columns: Columns) -> None:
+        self.task = task
+        self.columns = columns
+        self.photos = source.photos
+        self.formats = {one.name: self._format(source, columns.fields[one.name]) for one in task.fields if one.kind == "number"}
+        self.notices = [words for name, form in self.formats.items() if (words := form.notice(columns.fields[name]))]
+        self._others = _others(source.columns, columns)
+
+    def read(self, row: SourceRow) -> Draft | Rejected:
+        """A draft, or why there is none; the codes are listed in docs/data.md."""
+        name = clean_text(row.cells.get(self.columns.id, "")) if self.columns.id else str(row.number)
+        cell = row.cells.get(self.columns.photo, "")
+        try:
+            if row.code:
+                raise CellError(row.code, row.problem)
+            if not name:
+                raise CellError("id_missing", f"expected an id in column {self.columns.id}, found an empty cell")
+            values: dict[str, Value] = {one.name: self._value(one, row) for one in self.task.fields}
+            values |= {other: clean_text(row.cells[column]) for column, other in self._others.items()}
+            group = clean_text(row.cells[self.columns.group]) if self.columns.group else ""
+            photo = photo_path(self.photos, cell)
+            return Draft(row.number, name, photo, cell, group, self._split(row), values)
+        except CellError as problem:
+            return Rejected(row.number, name or None, _short(cell), problem.code, problem.words)
+        except PhotoError as problem:
+            return Rejected(row.number, name, _short(cell), problem.code, str(problem))
+
+    def _value(self, one: Field, row: SourceRow) -> Value:
+        column = self.columns.fields[one.name]
+        value: Value
+        try:
+            value = self._number(one, row) if one.kind == "number" else self._text(one, row.cells[column])
+        except CellError as problem:
+            raise CellError(problem.code, f"{column}: {problem.words}") from problem
+        try:
+            return valid_value(one, value)
+        except TaskError as problem:
+            code = "number_too_long" if one.kind == "number" else "category_unknown"
+            raise CellError(code, f"{column}: {problem}") from problem
+
+    def _text(self, one: Field, cell: str) -> str:
+        text = clean_text(cell)
+        if not text:
+            raise CellError(f"{one.kind}_missing", f"expected words, found {shown(cell)}")
+        if len(text) > MAX_TEXT:
+            raise CellError(f"{one.kind}_too_long", f"{len(text)} characters, expected at most {MAX_TEXT}: {shown(text)}")
+        return text
+
+    def _number(self, one: Field, row: SourceRow) -> Value:
+        """The number; one with a unit is an amount, so that zero and negative ones are mistakes, and its currency must be right."""
+        column = self.columns.fields[one.name]
+        number = self.formats[one.name].read(row.cells[column], one.unit)
+        if one.unit is None:
+            return number
+        if number <= 0:
+            code = "number_negative" if number < 0 else "number_zero"
+            raise CellError(code, f"expected more than 0 {one.unit}, found {shown(row.cells[column])}")
+        currency = clean_text(row.cells[self.columns.currency]) if self.columns.currency else ""
+        says_its_own = column.lower().endswith("_" + one.unit.lower())  # full_price_eur holds EUR, whatever currency_code is
+        if currency and currency.upper() != one.unit.upper() and not says_its_own:
+            raise CellError("unit_differs", f"expected {one.unit}, found {shown(currency)} in column {self.columns.currency}")
+        return number
+
+    def _split(self, row: SourceRow) -> Split | None:
+        if not self.columns.split or not (word := clean_text(row.cells[self.columns.split])):
+            return None
+        if word.lower() not in _SPLITS:
+            raise CellError("split_unknown", f"expected train, validation or test in column {self.columns.split}, found {shown(word)}")
+        return _SPLITS[word.lower()]
+
+    @staticmethod
+    def _format(source: Source, column: str) -> NumberFormat:
+        return NumberFormat.of(row.cells.get(column, "") for row in source if not row.code)
+
+
+def _others(columns: Iterable[str], used: Columns) -> dict[str, str]:
+    """The columns that no field holds -> the names of their values; `source_` goes before a name that a field has."""
+    names: dict[str, str] = {}
+    for column in columns:
+        if column not in used.fields.values():
+            name = column
+            while name in used.fields or name in names.values():
+                name = f"source_{name}"
+            names[column] = name
+    return names
+
+
+def _need(source: Source, column: str, what: str) -> None:
+    if column not in source.columns:
+        near = _closest(column, source.columns)
+        raise DataError(f"{source.path}: has no column {column!r}, which {what} needs; its columns are {_list(source.columns)}{near}")
+
+
+def _closest(name: str, names: Iterable[str]) -> str:
+    """The end of a message: the name that was perhaps meant."""
+    by_lower = {one.lower(): one for one in names}
+    near = difflib.get_close_matches(name.lower(), by_lower, n=1, cutoff=0.5)
+    return f": did you mean {by_lower[near[0]]!r}?" if near else ""
+
+
+def _list(names: list[str]) -> str:
+    return ", ".join(names[:40]) + (f" and {len(names) - 40} more" if len(names) > 40 else "")
+
+
+def _short(cell: str) -> str | None:
+    return cell[:200] or None

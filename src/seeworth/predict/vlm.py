@@ -1,0 +1,119 @@
+"""The vision-language model as a Predictor: records in, words out, by real generation with the key-value cache.
+
+Batches are padded on the left; nothing is teacher-forced. `load_base` and `load_run` are the only places where weights are
+read; the trainer starts from the first. Knows nothing of scores.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers.utils import logging as library_logging
+
+from ..encode import Encoder, collate
+from ..errors import ModelError, RunError, told_as
+from ..phi3v import Phi3VForCausalLM, Phi3VProcessor
+from ..record import Prediction, Record
+from ..task import Task
+
+RUN_FORMAT = 1
+
+
+class VLM:
+    """Answers the task's question for each record's photo.
+
+    Args:
+        model: Phi3VForCausalLM, or one wrapped by PEFT; put into eval mode while it answers.
+        encoder: makes the prompts.
+        batch_size: photos answered together.
+        max_new_tokens: an answer is cut there.
+    """
+
+    def __init__(self, model: Any, encoder: Encoder, *, batch_size: int = 16, max_new_tokens: int = 160, name: str = "model") -> None:
+        self.name = name
+        self.model = model
+        self.encoder = encoder
+        self.batch_size = batch_size
+        self.max_new_tokens = max_new_tokens
+
+    def __call__(self, records: Iterable[Record]) -> Iterator[Prediction]:
+        """Predictions in the records' order. Raises PhotoError when a photo cannot be opened."""
+        stream = iter(records)
+        while batch := list(islice(stream, self.batch_size)):
+            start = time.perf_counter()
+            texts = self.answer(batch)
+            seconds = (time.perf_counter() - start) / len(batch)
+            for record, text in zip(batch, texts, strict=True):
+                yield Prediction(record.id, text, round(seconds, 4))
+
+    @torch.inference_mode()
+    def answer(self, records: list[Record]) -> list[str]:
+        """The model's words for one batch."""
+        tokenizer = self.encoder.processor.tokenizer
+        examples = [self.encoder.example(record, answer=False) for record in records]
+        batch = collate(examples, pad_id=tokenizer.pad_token_id, side="left")
+        del batch["labels"]
+        batch = {key: value.to(self.model.device) for key, value in batch.items()}
+        training = self.model.training
+        self.model.eval()
+        ids = self.model.generate(**batch, do_sample=False, max_new_tokens=self.max_new_tokens, use_cache=True)
+        self.model.train(training)
+        new = ids[:, batch["input_ids"].shape[1] :]
+        return [text.strip() for text in tokenizer.batch_decode(new, skip_special_tokens=True)]
+
+
+def load_base(model: str, *, dtype: str = "auto", attn_implementation: str = "auto", num_crops: int | None = None) -> tuple[Any, Phi3VProcessor]:
+    """A Hub id or folder -> model on this machine's device, and its processor. Raises ModelError in one line."""
+    library_logging.disable_progress_bar()
+    asked = {} if attn_implementation == "auto" else {"attn_implementation": attn_implementation}
+    with told_as(ModelError, OSError, ValueError, ImportError, RuntimeError, where=f"model {model}"):
+        loaded = Phi3VForCausalLM.from_pretrained(model, dtype=pick_dtype(dtype), **asked)
+        processor = Phi3VProcessor.from_pretrained(model, num_crops=num_crops)
+    return loaded.to(device()), processor
+
+
+def load_run(run: Path, *, batch_size: int = 16, max_new_tokens: int = 160) -> VLM:
+    """The tuned model of a run folder, ready to answer. Raises RunError when the folder is no finished run."""
+    about = read_run(run)
+    if about["method"] == "lora":
+        from peft import PeftModel
+
+        base, _ = load_base(about["model"], dtype=about["dtype"], attn_implementation=about["attn_implementation"])
+        with told_as(ModelError, OSError, ValueError, RuntimeError, where=f"adapter {run}"):
+            model = PeftModel.from_pretrained(base, str(run))
+            processor = Phi3VProcessor.from_pretrained(run)
+    else:
+        model, processor = load_base(str(run), dtype=about["dtype"], attn_implementation=about["attn_implementation"])
+    task = Task.from_dict(about["task"], where=run / "run.json")
+    return VLM(model.eval(), Encoder(processor, task), batch_size=batch_size, max_new_tokens=max_new_tokens, name=run.name)
+
+
+def read_run(run: Path) -> dict[str, Any]:
+    """What run.json says. Raises RunError when it is not there (the training did not finish) or of another format."""
+    path = run / "run.json"
+    if not path.is_file():
+        what = "its training did not finish" if (run / "log.jsonl").exists() else "run.json is not there"
+        raise RunError(f"{run} is no finished run ({what}): give a folder that seeworth train made")
+    with told_as(RunError, ValueError, where=path):
+        about: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    if about.get("format") != RUN_FORMAT:
+        raise RunError(f"{path} has format {about.get('format')!r}, this version reads {RUN_FORMAT}: train again or use the matching seeworth")
+    return about
+
+
+def device() -> torch.device:
+    """The GPU when there is one."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def pick_dtype(name: str) -> torch.dtype:
+    """ "auto": bfloat16 where a GPU computes in it, else float32."""
+    if name == "auto":
+        return torch.bfloat16 if torch.cuda.is_available() and torch.cuda.is_bf16_supported() else torch.float32
+    return {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}[name]

@@ -1,0 +1,72 @@
+"""The verb `report`: an evaluation folder -> one HTML file that opens from disk and fetches nothing.
+
+`view` says what is shown, `charts` draws it, page.html and page.css place it. Knows nothing of models or of measuring.
+"""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+from rich.console import Console
+
+from ..errors import RunError, told_as
+from ..evaluate import run as evaluation
+from ..evaluate.folder import read_manifest
+from ..evaluate.show import show as show_figures
+from ..settings import EvaluateSettings, ReportSettings
+from . import view
+
+PAGE = "report.html"
+
+
+def run(settings: ReportSettings) -> Path:
+    """Write the page; return its path. Raises RunError when the folder holds no evaluation."""
+    path = settings.output or settings.evaluation / PAGE
+    page = render(settings.evaluation)
+    with told_as(RunError, OSError, where=path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        draft = path.with_name(f".{path.name}.new")
+        draft.write_text(page, encoding="utf-8")
+        draft.replace(path)
+    print(f"report: {path}")
+    return path
+
+
+def evaluate_and_report(settings: EvaluateSettings) -> None:
+    """The verb `evaluate`: measure, print the figures, and draw the page."""
+    run(ReportSettings(evaluation=evaluation.run(settings)))
+
+
+def show(folder: Path, console: Console | None = None) -> None:
+    """Print an evaluation's figures and where its page is. Raises RunError when the folder holds no evaluation."""
+    console = console or Console()
+    show_figures(read_manifest(folder), console)
+    console.print(f"report: {folder / PAGE}", markup=False, highlight=False, soft_wrap=True)
+
+
+def render(folder: Path) -> str:
+    """The page of an evaluation folder. Raises RunError when the folder holds no evaluation, or a broken one."""
+    content = read_manifest(folder)
+    with told_as(RunError, KeyError, TypeError, IndexError, ValueError, where=f"{folder / 'evaluation.json'} is broken, evaluate once more"):
+        shown = _sections(content, folder)
+    environment = Environment(loader=PackageLoader("seeworth.report", ""), autoescape=True, undefined=StrictUndefined, trim_blocks=True)
+    environment.lstrip_blocks = True
+    css = Markup((files("seeworth.report") / "page.css").read_text(encoding="utf-8"))  # ours, so it is safe as it is
+    return environment.get_template("page.html").render(css=css, content=content, **shown)
+
+
+def _sections(content: dict[str, Any], folder: Path) -> dict[str, Any]:
+    return {
+        "table": view.figure_rows(content),
+        "interval_charts": view.interval_charts(content),
+        "ratios": view.ratio_sentences(content),
+        "curves": view.learning_curves(content, folder / "log.jsonl"),
+        "scatters": view.scatters(content),
+        "confusions": view.confusions(content),
+        "grounding": view.grounding(content),
+        "galleries": view.galleries(content, folder),
+    }

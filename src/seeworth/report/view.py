@@ -1,0 +1,235 @@
+"""What the page shows: evaluation.json in words, tables and charts, section by section.
+
+Every number comes from evaluation.json; nothing is measured here, and the page's look is left to page.html and page.css.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from markupsafe import Markup
+from PIL import Image
+
+from ..errors import RunError
+from ..evaluate.estimate import Estimate
+from ..evaluate.words import figure, interval, number
+from . import charts
+
+Content: TypeAlias = Mapping[str, Any]
+
+REST, ANOTHER, UNREAD = "(the rest)", "(not in the data)", "(unread)"
+CATEGORIES = 40  # rows of a confusion chart, the most frequent ones
+CURVE_POINTS = 300
+NEAR = 25  # % off that is still shown as near
+
+
+def figure_rows(content: Content) -> dict[str, Any]:
+    """The table of figures: names of the columns, and rows of cells with value, interval and n."""
+    names = baseline_names(content)
+    rows = []
+    for name, one in content["figures"].items():
+        found = [("model", one["model"]), *((each, one["baselines"].get(each)) for each in names)]
+        rows.append({"name": name, "label": one["label"], "main": one["main"], "cells": [_cell(who, data, one["unit"]) for who, data in found]})
+    return {"columns": ["model", *names], "rows": rows}
+
+
+def baseline_names(content: Content) -> list[str]:
+    """Every baseline that some figure has, in order."""
+    return list(dict.fromkeys(name for one in content["figures"].values() for name in one["baselines"]))
+
+
+def interval_charts(content: Content) -> list[Markup]:
+    """One chart a field: the model and each baseline with its interval."""
+    return [_interval_chart(one) for one in content["figures"].values() if one["main"]]
+
+
+def ratio_sentences(content: Content) -> list[str]:
+    """How the mean error compares to each baseline's, paired."""
+    sentences = []
+    for field, ratios in content["ratios"].items():
+        for name, data in ratios.items():
+            one = Estimate.from_dict(data)
+            if one.n:
+                ends = "no interval" if math.isnan(one.low) else f"{one.low:.2f} to {one.high:.2f}"
+                sentences.append(f"{field}: the mean error is {one.value:.2f} times ({ends}) that of {name}, over the {one.n} records both answered.")
+    return sentences
+
+
+def learning_curves(content: Content, log: Path) -> list[Markup]:
+    """Charts of the training log: losses, shares on validation records, and each number's mean error."""
+    events = _read_log(log)
+    shares = [(name, one["label"]) for name, one in content["figures"].items() if one["unit"] == "share"]
+    errors = [(name, one) for name, one in content["figures"].items() if one["main"] and one["unit"] not in ("share", "similarity")]
+    losses = [_curve(events, "train/loss", "train"), _curve(events, "eval/loss", "validation")]
+    found = [
+        charts.lines(losses, title="Loss by training step", x_axis="training step", y_axis="loss"),
+        charts.lines(
+            [_curve(events, f"eval/{name}", label, 100) for name, label in shares],
+            title="Share of validation answers by training step", x_axis="training step", y_axis="% of validation records", top=100,
+        ),
+    ]
+    for name, one in errors:
+        axis = f"{one['label']}, {one['unit']}" if one["unit"] else one["label"]
+        curve = _curve(events, f"eval/{name}", f"{one['label']} (validation)")
+        found.append(charts.lines([curve], title=f"{one['label']} by training step", x_axis="training step", y_axis=axis))
+    return [chart for chart in found if chart]
+
+
+def scatters(content: Content) -> list[dict[str, Any]]:
+    """Number read against true number, one chart a number field, with how many answers could not be drawn."""
+    found = []
+    for one in content["task"]["fields"]:
+        scored = [(score, score["fields"][one["name"]]) for score in content["scores"] if one["name"] in score["fields"]]
+        if one.get("kind") != "number" or not scored:
+            continue
+        unit = one.get("unit") or ""
+        read = [(score, field) for score, field in scored if field["answer"] is not None]
+        points = [(float(f["truth"]), float(f["answer"]), _pair(score, f, unit)) for score, f in read]
+        axes = {"x_axis": f"true {one['name']}{unit and f', {unit}'}", "y_axis": f"{one['name']} read{unit and f', {unit}'}"}
+        chart = charts.scatter(points, title=f"{one['name']}: read against true, {len(points)} records", **axes)
+        found.append({"field": one["name"], "chart": chart, "drawn": len(points), "unread": len(scored) - len(points)})
+    return found
+
+
+def confusions(content: Content) -> list[dict[str, Any]]:
+    """One heat map a category field: true categories down, answered ones across."""
+    found = []
+    for field, pairs in content["confusion"].items():
+        rows, columns, counts = confusion_table(pairs)
+        right = sum(count for truth, answer, count in pairs if truth == answer)
+        total = sum(count for *_, count in pairs)
+        words = f"{field}: {right} of {total} right, over {len(rows)} categories"
+        found.append({"field": field, "chart": charts.heatmap(rows, columns, counts, title=words), "words": words, "mistakes": _mistakes(pairs)})
+    return found
+
+
+def confusion_table(pairs: Sequence[Sequence[Any]], most: int = CATEGORIES) -> tuple[list[str], list[str], list[list[int]]]:
+    """Rows (true), columns (answered) and counts. Beyond the `most` frequent true categories all go into one row."""
+    by_truth: dict[str, int] = {}
+    for truth, _, count in pairs:
+        by_truth[truth] = by_truth.get(truth, 0) + count
+    kept = sorted(sorted(by_truth, key=lambda name: -by_truth[name])[:most])
+    table: dict[tuple[str, str], int] = {}
+    for truth, answer, count in pairs:
+        row = truth if truth in kept else REST
+        column = UNREAD if answer is None else answer if answer in kept else REST if answer in by_truth else ANOTHER
+        table[row, column] = table.get((row, column), 0) + count
+    rows = kept + [REST for _ in range(len(by_truth) > len(kept))]
+    columns = rows + [name for name in (ANOTHER, UNREAD) if any(column == name for _, column in table)]
+    return rows, columns, [[table.get((row, column), 0) for column in columns] for row in rows]
+
+
+def grounding(content: Content) -> dict[str, Any] | None:
+    """The bars of own, blank and swapped photos, and how many answers changed; None when it was left out."""
+    data = content["grounding"]
+    if data is None:
+        return None
+    labels = (("own", "its own photo"), ("blank", "a blank photo"), ("swapped", "another record's photo"))
+    rows = [_percent_bar(label, Estimate.from_dict(data[name]["value"]), name) for name, label in labels]
+    changed = [(label, number(data[name]["changed"]["value"], "share")) for name, label in labels[1:]]
+    n = data["own"]["value"]["n"]
+    chart = charts.bars(rows, title=f"{data['label']} with own, blank and swapped photos", axis=f"{data['label']}, % of {n} records")
+    return {"tone": data["tone"], "verdict": data["verdict"], "chart": chart, "changed": changed}
+
+
+def galleries(content: Content, folder: Path) -> list[dict[str, Any]]:
+    """The worst and the best answers, each with its photo."""
+    place = {score["record_id"]: (index, score) for index, score in enumerate(content["scores"])}
+    units = {one["name"]: one.get("unit") or "" for one in content["task"]["fields"]}
+    headings = (("worst", "Worst answers"), ("best", "Best answers"))
+    return [
+        {"heading": heading, "cards": [_card(folder, *place[one], units) for one in content["gallery"][name]]} for name, heading in headings
+    ]
+
+
+def _cell(who: str, data: Content | None, unit: str) -> dict[str, Any]:
+    if data is None:
+        return {"who": who, "given": True}
+    one = Estimate.from_dict(data)
+    return {"who": who, "given": False, "value": number(one.value, unit), "interval": interval(one, unit), "n": one.n}
+
+
+def _interval_chart(one: Content) -> Markup:
+    unit, factor = one["unit"], 100 if one["unit"] == "share" else 1
+    rows = []
+    for name, data in (("model", one["model"]), *one["baselines"].items()):
+        found = Estimate.from_dict(data)
+        words = f"{number(found.value, unit)} ({interval(found, unit)})"
+        rows.append(charts.Bar(name, factor * found.value, factor * found.low, factor * found.high, words, "model" if name == "model" else "other"))
+    top = 100 if unit == "share" else None
+    axis = "% of records" if unit == "share" else unit or one["label"]
+    better = "more is better" if one["higher_is_better"] else "less is better"
+    return charts.intervals(rows, title=f"{one['label']}, model and baselines with 95 % intervals", axis=f"{one['label']}, {axis} ({better})", top=top)
+
+
+def _percent_bar(label: str, one: Estimate, kind: str) -> charts.Bar:
+    words = f"{number(one.value, 'share')} ({interval(one, 'share')})"
+    return charts.Bar(label, 100 * one.value, 100 * one.low, 100 * one.high, words, kind)
+
+
+def _mistakes(pairs: Sequence[Sequence[Any]]) -> list[tuple[str, str, int]]:
+    return [(truth, UNREAD if answer is None else answer, count) for truth, answer, count in pairs if truth != answer][:5]
+
+
+def _pair(score: Content, field: Content, unit: str) -> str:
+    truth, answer = (number(float(field[key]), unit) for key in ("truth", "answer"))
+    return f"{score['record_id']}: true {truth}, read {answer}"
+
+
+def _card(folder: Path, index: int, score: Content, units: Mapping[str, str]) -> dict[str, Any]:
+    fields = [{"name": name, **_compared(data, units.get(name, ""))} for name, data in score["fields"].items()]
+    photo = _photo(folder / "thumbnails" / f"{index}.jpg")
+    return {"id": score["record_id"], "photo": photo, "fields": fields, "text": score["text"], "problems": score["problems"]}
+
+
+def _compared(data: Content, unit: str) -> dict[str, Any]:
+    """Truth and reading in words, whether they agree, and by how much they do not."""
+    truth, answer = data["truth"], data["answer"]
+    if unit:
+        truth, answer = (None if each is None else f"{float(each):,.10g} {unit}" for each in (truth, answer))
+    if answer is None:
+        return {"truth": truth, "answer": None, "right": False, "off": "not read", "near": False}
+    if "absolute_error" in data:
+        percent = data.get("percentage_error", math.inf)
+        off = f"{figure(percent)} % off" if math.isfinite(percent) else "off"
+        return {"truth": truth, "answer": answer, "right": not data["absolute_error"], "off": off, "near": percent <= NEAR}
+    right = bool(data.get("exact", data.get("correct")))
+    off = "" if right else f"similarity {figure(data['similarity'], 'similarity')}" if "similarity" in data else "wrong"
+    return {"truth": truth, "answer": answer, "right": right, "off": off, "near": False}
+
+
+def _photo(path: Path) -> dict[str, Any] | None:
+    """A thumbnail as a data URI with its size; None when the file is gone. Raises RunError for what is no small JPEG."""
+    try:
+        data = path.read_bytes()
+        with Image.open(io.BytesIO(data), formats=["JPEG"]) as image:
+            width, height = image.size
+    except FileNotFoundError:
+        return None
+    except OSError as problem:
+        raise RunError(f"{path}: expected a JPEG thumbnail ({problem}): evaluate once more") from problem
+    return {"uri": f"data:image/jpeg;base64,{base64.b64encode(data).decode()}", "width": width, "height": height}
+
+
+def _read_log(path: Path) -> list[dict[str, Any]]:
+    """The events that have a step; a line cut short by a training that was killed is left out."""
+    events = []
+    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
+        try:
+            event = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(event, dict) and isinstance(event.get("step"), int | float):
+            events.append(event)
+    return events
+
+
+def _curve(events: Sequence[Content], key: str, label: str, factor: float = 1) -> charts.Line:
+    points = [(float(e["step"]), factor * float(e[key])) for e in events if isinstance(e.get(key), int | float) and math.isfinite(e[key])]
+    return charts.Line(label, points[:: max(1, math.ceil(len(points) / CURVE_POINTS))])

@@ -1,0 +1,166 @@
+"""The training loop: transformers' Trainer, fed by our encoder, heard by our tracker, checked by real answers.
+
+Knows nothing of files but the checkpoint folders the Trainer writes; `run.py` makes the run folder around it.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.utils.data import Dataset as TorchDataset
+from transformers import PrinterCallback, ProgressCallback, Trainer, TrainerCallback, TrainingArguments
+
+from ..encode import Encoder, Example, collate
+from ..errors import RunError
+from ..evaluate.figures import validation_figures
+from ..predict.vlm import VLM
+from ..record import Record
+from ..settings import TrainSettings
+from ..track import Track
+
+
+class Examples(TorchDataset[Example]):
+    """Records of one split, encoded when asked for."""
+
+    def __init__(self, records: Sequence[Record], encoder: Encoder) -> None:
+        self.records = records
+        self.encoder = encoder
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def __getitem__(self, index: int) -> Example:
+        return self.encoder.example(self.records[index])
+
+
+@dataclass
+class Answering(TrainerCallback):
+    """Sends the Trainer's figures to the tracker; at each evaluation answers some validation photos by real generation."""
+
+    track: Track
+    model: VLM
+    records: Sequence[Record]
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **kwargs: Any) -> None:
+        names = {"loss": "train/loss", "learning_rate": "train/learning_rate", "grad_norm": "train/grad_norm", "eval_loss": "eval/loss"}
+        figures = {names[key]: float(value) for key, value in (logs or {}).items() if key in names}
+        if "train/loss" in figures and not figures["train/loss"] < float("inf"):
+            raise RunError(f"the training loss is {figures['train/loss']} at step {state.global_step}: lower learning_rate, or check the data")
+        if figures:
+            self.track.log(state.global_step, figures | {"train/epoch": round(float(state.epoch or 0), 3)})
+
+    def on_evaluate(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if self.records:
+            self.answer(state.global_step, self.records)
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if state.global_step >= state.max_steps:  # the last step counts too, wherever the interval falls
+            control.should_evaluate = control.should_save = True
+
+    def answer(self, step: int, records: Sequence[Record]) -> dict[str, float]:
+        """Answer the records, log the table and the figures, return the figures."""
+        task = self.model.encoder.task
+        predictions = list(self.model(records))
+        figures = {f"eval/{name}": value for name, value in validation_figures(task, records, predictions).items()}
+        rows = []
+        for record, prediction in zip(records, predictions, strict=True):
+            reading = task.read(prediction.text)
+            fields = {f"{one.name} read": reading.values.get(one.name, "") for one in task.answer_fields}
+            row = {"id": record.id, "photo": record.photo, "truth": task.write(record.values), "answer": prediction.text}
+            rows.append(row | fields | {"problems": "; ".join(reading.problems)})
+        self.track.answers(step, "eval/answers", rows)
+        self.track.log(step, figures)
+        return figures
+
+
+class PlainProgress(TrainerCallback):
+    """A line now and then, where no terminal shows a bar."""
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **kwargs: Any) -> None:
+        shown = {key: logs[key] for key in ("loss", "eval_loss") if logs and key in logs}
+        if shown:
+            words = " · ".join(f"{key} {value:.4f}" for key, value in shown.items())
+            print(f"step {state.global_step}/{state.max_steps} · {words}", flush=True)
+
+
+def make_trainer(
+    model: Any, encoder: Encoder, train: Sequence[Record], validation: Sequence[Record], settings: TrainSettings, track: Track
+) -> tuple[Trainer, Answering]:
+    """A Trainer ready to train, and the callback that answers photos.
+
+    Checkpoints go to `output_dir/checkpoint-N`; with a validation split the best one by validation loss is loaded at the end.
+    """
+    processor = encoder.processor
+    without_jitter = Encoder(processor, encoder.task)
+    vlm = VLM(model, without_jitter, batch_size=settings.per_device_eval_batch_size)
+    answering = Answering(track, vlm, list(validation)[: settings.eval_records])
+    trainer = Trainer(
+        model=model,
+        args=arguments(settings, len(train), bool(validation)),
+        train_dataset=Examples(train, encoder),
+        eval_dataset=Examples(validation, without_jitter) if validation else None,
+        data_collator=partial(collate, pad_id=processor.tokenizer.pad_token_id),
+        callbacks=[answering],
+    )
+    trainer.remove_callback(PrinterCallback)
+    if not sys.stderr.isatty():
+        trainer.remove_callback(ProgressCallback)
+        trainer.add_callback(PlainProgress())
+    return trainer, answering
+
+
+def total_steps(settings: TrainSettings, records: int) -> int:
+    """Optimizer steps of the whole training on one process."""
+    if settings.max_steps > 0:
+        return settings.max_steps
+    batches = -(-records // settings.per_device_train_batch_size)
+    per_epoch = max(-(-batches // settings.gradient_accumulation_steps), 1)
+    return max(int(per_epoch * settings.num_train_epochs), 1)
+
+
+def arguments(settings: TrainSettings, records: int, validate: bool) -> TrainingArguments:
+    """Our settings in the Trainer's words."""
+    cuda = torch.cuda.is_available()
+    steps = total_steps(settings, records)
+    every = max(-(-steps // max(settings.evals_per_run, 1)), 1)
+    return TrainingArguments(
+        output_dir=str(Path(settings.output_dir)),
+        num_train_epochs=settings.num_train_epochs,
+        max_steps=settings.max_steps,
+        per_device_train_batch_size=settings.per_device_train_batch_size,
+        per_device_eval_batch_size=settings.per_device_eval_batch_size,
+        gradient_accumulation_steps=settings.gradient_accumulation_steps,
+        learning_rate=settings.learning_rate,
+        weight_decay=settings.weight_decay,
+        lr_scheduler_type=settings.lr_scheduler_type,
+        warmup_steps=round(steps * settings.warmup_ratio),
+        max_grad_norm=settings.max_grad_norm,
+        gradient_checkpointing=settings.gradient_checkpointing and settings.model != "tiny",
+        gradient_checkpointing_kwargs={"use_reentrant": False},
+        logging_steps=max(every // 5, 1),
+        logging_first_step=True,
+        eval_strategy="steps" if validate else "no",
+        eval_steps=every,
+        save_strategy="steps",
+        save_steps=every,
+        save_total_limit=settings.save_total_limit,
+        load_best_model_at_end=validate,
+        metric_for_best_model="eval_loss" if validate else None,
+        prediction_loss_only=True,
+        dataloader_num_workers=settings.dataloader_num_workers,
+        dataloader_pin_memory=cuda,
+        remove_unused_columns=False,
+        label_names=["labels"],
+        bf16=cuda and settings.dtype in ("auto", "bfloat16"),
+        fp16=cuda and settings.dtype == "float16",
+        use_cpu=not cuda,
+        seed=settings.seed,
+        report_to="none",
+        disable_tqdm=not sys.stderr.isatty(),
+    )

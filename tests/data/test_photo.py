@@ -55,7 +55,7 @@ def test_every_format_is_opened_by_content_whatever_its_name(form: str, tmp_path
     path.write_bytes(encoded(scene(), form))
     image = open_photo(path)
     assert image.mode == "RGB"
-    assert apart(image, scene()) < 4  # lossy formats at their default quality measure up to 2.3; a swapped quarter gives 40
+    assert apart(image, scene()) < 8  # lossy formats measured up to 4.0 here, a flipped picture 150
 
 
 def test_a_gif_shows_its_first_frame() -> None:
@@ -80,12 +80,12 @@ def test_every_exif_orientation_stands_upright(form: str, orientation: int) -> N
     exif = Image.Exif()
     exif[0x0112] = orientation
     image = open_photo(encoded(stored, form, exif=exif))
-    assert apart(image, scene()) < 4
+    assert apart(image, scene()) < 8
 
 
 def test_unreadable_exif_does_not_cost_the_photo() -> None:
     data = encoded(scene(), "JPEG", exif=b"Exif\0\0II*\0\xff\xff\xff\xff garbage")
-    assert apart(open_photo(data), scene()) < 4
+    assert apart(open_photo(data), scene()) < 8
 
 
 def test_alpha_lies_on_white() -> None:
@@ -125,14 +125,14 @@ def test_sixteen_bit_grey_is_scaled_not_clipped(form: str) -> None:
 @pytest.mark.parametrize("form", ["JPEG", "TIFF"])
 def test_cmyk_keeps_its_colours(form: str) -> None:
     options = {"quality": 95} if form == "JPEG" else {}
-    assert apart(open_photo(encoded(scene().convert("CMYK"), form, **options)), scene()) < 4
+    assert apart(open_photo(encoded(scene().convert("CMYK"), form, **options)), scene()) < 8
 
 
 def test_pixels_without_a_known_white_are_refused() -> None:
     assert code_of(encoded(Image.new("F", (16, 16), 0.5), "TIFF")) == "unsupported"
 
 
-@pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP", "AVIF", "BMP", "TIFF"])
+@pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP", "AVIF", "BMP", "TIFF", "GIF"])
 @pytest.mark.parametrize("share", [0.3, 0.9])
 def test_a_photo_cut_short_is_refused(form: str, share: float) -> None:
     noise = Image.fromarray(np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8))
@@ -257,7 +257,7 @@ def test_a_copy_is_near_in_phash_and_another_photo_is_far() -> None:
         image = blobs(seed)
         shrunk = open_photo(encoded(image.resize((90, 68)), "JPEG", quality=60))
         assert distance(image, shrunk) <= 6  # measured: at most 2
-        assert distance(image, blobs(seed + 100)) >= 16  # measured: at least 24
+        assert distance(image, blobs(seed + 100)) >= 16  # measured: at least 22
 
 
 def test_phash_has_one_bit_for_each_low_frequency() -> None:
@@ -268,7 +268,7 @@ def test_phash_has_one_bit_for_each_low_frequency() -> None:
     assert phash(picture) != phash(picture.transpose(Image.Transpose.ROTATE_90))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=400, deadline=None)
 @given(st.sampled_from(["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF"]), st.data())
 def test_a_changed_byte_gives_a_photo_or_a_photo_error_and_nothing_else(form: str, data: st.DataObject) -> None:
     raw = bytearray(encoded(scene(), form))

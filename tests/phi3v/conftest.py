@@ -101,7 +101,3 @@ def small() -> Home:
 def small_model(small: Home) -> Phi3VForCausalLM:
     """Shared by many tests: do not change it."""
     return small.model()
-
-
-def positions(mask: torch.Tensor) -> torch.Tensor:
-    return (mask.cumsum(-1) - 1).masked_fill(mask == 0, 1)

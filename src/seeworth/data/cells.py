@@ -41,7 +41,6 @@ _LINES = re.compile(rf"[ {_BREAK}]*[{_BREAK}][ {_BREAK}]*")
 _BIDI = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"  # reorder the text around them, even outside the cell
 _SPACES = re.compile(r"(?<=\d)[ '’\u00a0\u2007\u2009\u202f](?=\d{3}(?!\d))")  # between thousands
 _CELL = re.compile(r"(?P<before>[^\d.,+-]*)(?P<sign>[+-]?)(?P<between>[^\d.,+-]*)(?P<body>[.,]?\d[\d.,]*(?:e[+-]?\d+)?)(?P<after>\D*)")
-_UNIT = re.compile(r"[^\W\d_]{1,4}\.?|[^\w\s+-]{1,2}")  # what may be a currency or a measure
 _GROUPS = {mark: re.compile(rf"\d{{1,3}}(?:{re.escape(mark)}\d{{2,3}})*{re.escape(mark)}\d{{3}}") for mark in ".,"}  # 1,290,000; 12,90,000
 _EXPONENT = re.compile(r"\d+(?:\.\d+)?e[+\-]?\d{1,3}")
 
@@ -124,7 +123,7 @@ class NumberFormat:
         if not match or len(words) > 1:
             raise CellError("number_unreadable", f"expected a number, found {shown(bare)}")
         if words and not _stands_for(words[0], unit):
-            code = "unit_differs" if _UNIT.fullmatch(words[0]) or words[0] in _SYMBOLS else "number_unreadable"
+            code = "unit_differs" if _is_unit(words[0]) else "number_unreadable"
             raise CellError(code, f"expected a number {f'in {unit}' if unit else 'without unit'}, found {shown(bare)}")
         if self.mixed and _mark_shown(match["body"]) == "?":
             raise CellError("number_ambiguous", f"{shown(bare)} in a column that mixes decimal points and commas")
@@ -178,3 +177,9 @@ def _mark_shown(body: str) -> str:
 def _stands_for(word: str, unit: str | None) -> bool:
     """Whether the word or sign beside a number, in lower case, is this unit."""
     return unit is not None and (word == unit.lower() or unit.upper() in _SYMBOLS.get(word, ()))
+
+
+def _is_unit(word: str) -> bool:
+    """Whether a word or sign may be a currency or a measure at all."""
+    short = len(word) <= 4 and word.removesuffix(".").isalpha()
+    return short or word in _SYMBOLS or word == "%" or (len(word) == 1 and unicodedata.category(word) == "Sc")

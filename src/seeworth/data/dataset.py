@@ -225,11 +225,10 @@ class Dataset:
 
     def _table(self, columns: list[str] | None) -> Any:
         path = self.folder / METADATA
-        with told_as(DataError, OSError, pa.ArrowException, KeyError, where=path):
-            table = pq.read_table(path, columns=columns, partitioning=None)
-            if strange := set(columns or (*COLUMNS, *self.manifest["columns"])) - set(table.column_names):
-                raise DataError(f"{path}: has no column {_some(sorted(strange))}: import again")
-            return table
+        with told_as(DataError, OSError, pa.ArrowException, where=path):
+            if lost := set(columns or (*COLUMNS, *self.manifest["columns"])) - set(pq.read_schema(path).names):
+                raise DataError(f"{path}: has no column {_some(sorted(lost))}: import again")
+            return pq.read_table(path, columns=columns, partitioning=None)
 
 
 class _Tally:
@@ -259,8 +258,10 @@ class _Tally:
     def _check(row: Row, one: Field) -> None:
         if one.name not in row.values:
             raise DataError(f"record {row.id!r}: has no {one.name}: every record has every field of the task")
-        with told_as(DataError, TaskError, where=f"record {row.id!r}"):
+        try:
             valid_value(one, row.values[one.name])
+        except TaskError as problem:
+            raise DataError(f"record {row.id!r}: {problem}") from problem
 
 
 def _write_metadata(path: Path, task: Task, rows: Iterator[Row]) -> dict[str, str]:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import CLIPVisionConfig
 from transformers.cache_utils import Cache
@@ -80,10 +81,11 @@ class Phi3VPhotoEmbedding(nn.Module):
         Slots beyond a photo's own tiles are padding and are left out of the tower.
         """
         grids = self.grids(pixel_values, image_sizes)
-        real = torch.cat([pixel_values[i, : rows * columns + 1] for i, (rows, columns) in enumerate(grids)])
+        distinct = [_distinct(pixel_values[i, : rows * columns + 1]) for i, (rows, columns) in enumerate(grids)]
         tower: Any = self.img_processor.vision_model
-        merged = self._merge(tower(real.to(tower.embeddings.class_embedding.dtype)))
-        tiles = torch.split(merged, [rows * columns + 1 for rows, columns in grids])
+        merged = self._merge(tower(torch.cat(distinct).to(tower.embeddings.class_embedding.dtype)))
+        seen = torch.split(merged, [len(tiles) for tiles in distinct])
+        tiles = [own if len(own) > 1 else own.expand(2, -1, -1, -1) for own in seen]
         lengths = [num_tokens(rows, columns, self.tile_grid) for rows, columns in grids]
         rows_in = torch.cat([self._in_order(own, *grid) for own, grid in zip(tiles, grids, strict=True)])
         first: Any = self.img_projection[0].weight
@@ -126,6 +128,11 @@ class Phi3VPhotoEmbedding(nn.Module):
         """[row, column, 4C] -> [row * (column + 1), 4C], each row ended by sub_GN."""
         ends = self.sub_GN[0].to(grid.dtype).expand(grid.shape[0], 1, -1)
         return torch.cat([grid, ends], dim=1).flatten(0, 1)
+
+
+def _distinct(tiles: Tensor) -> Tensor:
+    """The tiles of one photo without repetition: the global view of a photo of one tile is that tile, so the tower sees it once."""
+    return tiles[:1] if len(tiles) == 2 and torch.equal(tiles[0], tiles[1]) else tiles
 
 
 class Phi3VModel(Phi3Model):  # type: ignore[misc]
@@ -236,16 +243,29 @@ class Phi3VForCausalLM(Phi3ForCausalLM):  # type: ignore[misc]
         if "attn_implementation" not in kwargs and torch.cuda.is_available() and is_flash_attn_2_available():
             kwargs["attn_implementation"] = "flash_attention_2"
         told = kwargs.pop("output_loading_info", False)
-        model, info = super().from_pretrained(pretrained_model_name_or_path, *model_args, output_loading_info=True, **kwargs)
+        resized = kwargs.pop("ignore_mismatched_sizes", False)
+        model, info = cls._load(pretrained_model_name_or_path, *model_args, **kwargs)
         if "model.embed_tokens.weight" in info["missing_keys"] and "key_mapping" not in kwargs:
             kwargs["key_mapping"] = {r"^model\.vision_embed_tokens\.wte\.": "model.embed_tokens."}
-            model, info = super().from_pretrained(pretrained_model_name_or_path, *model_args, output_loading_info=True, **kwargs)
+            model, info = cls._load(pretrained_model_name_or_path, *model_args, **kwargs)
             model._weight_conversions = None  # what is saved from here on has the published names
-        if info["missing_keys"] and not kwargs.get("ignore_mismatched_sizes"):
+        if info["mismatched_keys"] and not resized:
+            name, found, expected = sorted(info["mismatched_keys"])[0]
+            raise Phi3VError(f"{pretrained_model_name_or_path}: {name} is {list(found)}, config.json says {list(expected)}: no fit")
+        if info["missing_keys"]:
             names = sorted(info["missing_keys"])
             raise Phi3VError(f"{pretrained_model_name_or_path}: {len(names)} tensors are missing from the checkpoint, first {names[0]}")
         model._set_ends()
         return (model, info) if told else model
+
+    @classmethod
+    def _load(cls, where: Any, *args: Any, **kwargs: Any) -> tuple[Any, dict[str, Any]]:
+        """The model as it is in the files, and what did not fit: the library's own complaint would not say which tensor."""
+        try:
+            model, info = super().from_pretrained(where, *args, output_loading_info=True, ignore_mismatched_sizes=True, **kwargs)
+        except SafetensorError as problem:
+            raise Phi3VError(f"{where}: a safetensors file is damaged ({problem}): get it again") from problem
+        return model, info
 
     def _set_ends(self) -> None:
         """Stop at <|end|> or <|endoftext|>: config.json's eos 2 is not what these chat models end with. Never say a placeholder."""

@@ -53,7 +53,9 @@ class Phi3VProcessor(ProcessorMixin):  # type: ignore[misc]
         self.image_token = IMAGE_TOKEN
         self.image_token_id = self.ids[IMAGE_TOKEN]
         self._plain = _plain_tokenizer(tokenizer)
-        if tokenizer("<|user|>\nhi").input_ids != [tokenizer.bos_token_id, self.ids["<|user|>"], *self.plain_ids("\nhi")]:
+        plain = self.plain_ids("\nhi")
+        known = tokenizer("<|user|>\nhi").input_ids == [tokenizer.bos_token_id, self.ids["<|user|>"], *plain]
+        if not known or not tokenizer.convert_ids_to_tokens(plain)[0].startswith("▁"):
             raise Phi3VError("the tokenizer reads '<|user|>\\nhi' not as Phi-3-Vision does: load it from the model's tokenizer.json")
 
     @property

@@ -1,0 +1,1 @@
+"""Evaluation -> one self-contained HTML file."""

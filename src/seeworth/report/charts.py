@@ -106,7 +106,7 @@ def lines(series: Sequence[Line], *, title: str, x_axis: str, y_axis: str, top: 
         if len(one.points) <= 60:
             parts.extend(_dot(x(a), y(b), f"{one.label}: {b:.4g} at {a:g}", f"s{index % 6}", 2.6) for a, b in one.points)
     labels = [one.label for one in series]
-    across = 1 if max(map(len, labels)) > 24 else 2
+    across = 1 if max(map(len, labels)) > 20 else 2
     return _svg(title, height + 18 * math.ceil(len(series) / across), [*parts, _legend(labels, height, across)])
 
 
@@ -144,7 +144,8 @@ def heatmap(rows: Sequence[str], columns: Sequence[str], counts: Sequence[Sequen
             _n(room - 6), _n(y + cell * 0.66), _short(row), row))
         total = sum(numbers) or 1
         for i, count in enumerate(numbers):
-            parts.append(_cell(room + cell * i, y, cell, count, count / total, f"{row} answered {columns[i]}: {count} of {total}", row == columns[i]))
+            words = f"{row} answered {columns[i]}: {count} of {total}"
+            parts.append(_cell(room + cell * i, y, cell, count, count / total, words, row == columns[i]))
     return _svg(title, over + cell * len(rows) + 6, parts, width=room + cell * len(columns) + 40)
 
 
@@ -207,7 +208,8 @@ def _y_axis(scale: Scale, label: str) -> Markup:
         parts.append(Markup('<line class="grid" x1="{}" x2="{}" y1="{y}" y2="{y}"/>').format(LEFT, WIDTH - RIGHT, y=y))
         parts.append(_text(LEFT - 6, scale(tick) + 4, _tick(tick), "tick", "end"))
     middle = (scale.start + scale.end) / 2
-    parts.append(Markup('<text class="axis-label" text-anchor="middle" transform="translate(11 {}) rotate(-90)">{}</text>').format(_n(middle), label))
+    turned = Markup('<text class="axis-label" text-anchor="middle" transform="translate(11 {}) rotate(-90)">{}</text>')
+    parts.append(turned.format(_n(middle), label))
     return Markup("").join(parts)
 
 
@@ -225,7 +227,7 @@ def _text(x: float, y: float, words: str, kind: str, anchor: str = "start") -> M
 
 
 def _svg(title: str, height: float, parts: Sequence[Markup], width: float = WIDTH) -> Markup:
-    head = Markup('<svg role="img" aria-label="{}" viewBox="0 0 {} {}" xmlns="http://www.w3.org/2000/svg">').format(title, _n(width), _n(height))
+    head = Markup('<svg role="img" aria-label="{}" viewBox="0 0 {} {}">').format(title, _n(width), _n(height))
     return head + Markup("").join(parts) + Markup("</svg>")
 
 

@@ -5,12 +5,10 @@
 
 from __future__ import annotations
 
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
+from jinja2 import Environment, PackageLoader, StrictUndefined, UndefinedError
 from rich.console import Console
 
 from ..errors import RunError, told_as
@@ -51,12 +49,16 @@ def show(folder: Path, console: Console | None = None) -> None:
 def render(folder: Path) -> str:
     """The page of an evaluation folder. Raises RunError when the folder holds no evaluation, or a broken one."""
     content = read_manifest(folder)
-    with told_as(RunError, KeyError, TypeError, IndexError, ValueError, where=f"{folder / 'evaluation.json'} is broken, evaluate once more"):
+    where = f"{folder / 'evaluation.json'} is broken, evaluate once more"
+    with told_as(RunError, KeyError, TypeError, IndexError, ValueError, AttributeError, UndefinedError, where=where):
         shown = _sections(content, folder)
-    environment = Environment(loader=PackageLoader("seeworth.report", ""), autoescape=True, undefined=StrictUndefined, trim_blocks=True)
-    environment.lstrip_blocks = True
-    css = Markup((files("seeworth.report") / "page.css").read_text(encoding="utf-8"))  # ours, so it is safe as it is
-    return environment.get_template("page.html").render(css=css, content=content, **shown)
+        return _environment().get_template("page.html").render(content=content, **shown)
+
+
+def _environment() -> Environment:
+    """Everything that is put into the page is escaped, unless `charts` made it."""
+    loader = PackageLoader("seeworth.report", "")
+    return Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
 
 
 def _sections(content: dict[str, Any], folder: Path) -> dict[str, Any]:

@@ -35,7 +35,8 @@ def figure_rows(content: Content) -> dict[str, Any]:
     rows = []
     for name, one in content["figures"].items():
         found = [("model", one["model"]), *((each, one["baselines"].get(each)) for each in names)]
-        rows.append({"name": name, "label": one["label"], "main": one["main"], "cells": [_cell(who, data, one["unit"]) for who, data in found]})
+        cells = [_cell(who, data, one["unit"]) for who, data in found]
+        rows.append({"name": name, "label": one["label"], "main": one["main"], "cells": cells})
     return {"columns": ["model", *names], "rows": rows}
 
 
@@ -57,7 +58,8 @@ def ratio_sentences(content: Content) -> list[str]:
             one = Estimate.from_dict(data)
             if one.n:
                 ends = "no interval" if math.isnan(one.low) else f"{one.low:.2f} to {one.high:.2f}"
-                sentences.append(f"{field}: the mean error is {one.value:.2f} times ({ends}) that of {name}, over the {one.n} records both answered.")
+                times = f"{one.value:.2f} times ({ends})"
+                sentences.append(f"{field}: the mean error is {times} that of {name}, over the {one.n} records both answered.")
     return sentences
 
 
@@ -91,8 +93,9 @@ def scatters(content: Content) -> list[dict[str, Any]]:
         unit = one.get("unit") or ""
         read = [(score, field) for score, field in scored if field["answer"] is not None]
         points = [(float(f["truth"]), float(f["answer"]), _pair(score, f, unit)) for score, f in read]
-        axes = {"x_axis": f"true {one['name']}{unit and f', {unit}'}", "y_axis": f"{one['name']} read{unit and f', {unit}'}"}
-        chart = charts.scatter(points, title=f"{one['name']}: read against true, {len(points)} records", **axes)
+        x_axis, y_axis = (f"{words}, {unit}" if unit else words for words in (f"true {one['name']}", f"{one['name']} read"))
+        title = f"{one['name']}: read against true, {len(points)} records"
+        chart = charts.scatter(points, title=title, x_axis=x_axis, y_axis=y_axis)
         found.append({"field": one["name"], "chart": chart, "drawn": len(points), "unread": len(scored) - len(points)})
     return found
 
@@ -105,7 +108,8 @@ def confusions(content: Content) -> list[dict[str, Any]]:
         right = sum(count for truth, answer, count in pairs if truth == answer)
         total = sum(count for *_, count in pairs)
         words = f"{field}: {right} of {total} right, over {len(rows)} categories"
-        found.append({"field": field, "chart": charts.heatmap(rows, columns, counts, title=words), "words": words, "mistakes": _mistakes(pairs)})
+        chart = charts.heatmap(rows, columns, counts, title=words)
+        found.append({"field": field, "chart": chart, "words": words, "mistakes": _mistakes(pairs)})
     return found
 
 
@@ -161,11 +165,13 @@ def _interval_chart(one: Content) -> Markup:
     for name, data in (("model", one["model"]), *one["baselines"].items()):
         found = Estimate.from_dict(data)
         words = f"{number(found.value, unit)} ({interval(found, unit)})"
-        rows.append(charts.Bar(name, factor * found.value, factor * found.low, factor * found.high, words, "model" if name == "model" else "other"))
+        kind = "model" if name == "model" else "other"
+        rows.append(charts.Bar(name, factor * found.value, factor * found.low, factor * found.high, words, kind))
     top = 100 if unit == "share" else None
     axis = "% of records" if unit == "share" else unit or one["label"]
     better = "more is better" if one["higher_is_better"] else "less is better"
-    return charts.intervals(rows, title=f"{one['label']}, model and baselines with 95 % intervals", axis=f"{one['label']}, {axis} ({better})", top=top)
+    title = f"{one['label']}, model and baselines with 95 % intervals"
+    return charts.intervals(rows, title=title, axis=f"{one['label']}, {axis} ({better})", top=top)
 
 
 def _percent_bar(label: str, one: Estimate, kind: str) -> charts.Bar:

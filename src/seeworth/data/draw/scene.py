@@ -157,8 +157,8 @@ def _camera(photo: Photo, rng: np.random.Generator) -> Image.Image:
     gain = colour_of(1 + warmth, 1, 1 - warmth) * np.float32(rng.uniform(0.90, 1.08))
     y, x = np.linspace(-1, 1, height, dtype=np.float32)[:, None], np.linspace(-1, 1, width, dtype=np.float32)[None, :]
     vignette = 1 - np.float32(rng.uniform(0, 0.12)) * (x * x + y * y)
-    photo = photo * vignette[..., None] * gain
-    photo = photo + rng.standard_normal((height, width, 1), dtype=np.float32) * np.float32(rng.uniform(0.003, 0.010))
-    image = Image.fromarray((np.clip(photo, 0, 1) * 255 + 0.5).astype(np.uint8), "RGB")
+    noise = rng.standard_normal((height, width), dtype=np.float32) * np.float32(rng.uniform(0.003, 0.010))
+    photo = photo * (vignette[..., None] * gain) + noise[..., None]
+    image = Image.fromarray((np.clip(photo, 0, 1) * np.float32(255) + np.float32(0.5)).astype(np.uint8), "RGB")
     radius = float(rng.uniform(0, 0.7))
-    return image.filter(ImageFilter.GaussianBlur(radius)) if radius > 0.35 else image
+    return image.filter(ImageFilter.BoxBlur(radius)) if radius > 0.35 else image

@@ -218,14 +218,11 @@ def _folds(stage: Stage, part: Part, window: tuple[int, int, int, int], size: tu
 
 def blur(plane: Plane, radius: int) -> Plane:
     """Two box blurs of `radius` pixels, edges repeated: close to a Gaussian of 0.8 radius."""
-    for _ in range(2):
-        for axis in (0, 1):
-            pad = [(0, 0), (0, 0)]
-            pad[axis] = (radius + 1, radius)
-            total = np.pad(plane, pad, mode="edge").cumsum(axis=axis, dtype=np.float64)
-            size = plane.shape[axis]
-            later, sooner = np.take(total, range(2 * radius + 1, 2 * radius + 1 + size), axis), np.take(total, range(size), axis)
-            plane = ((later - sooner) / (2 * radius + 1)).astype(np.float32)
+    size = 2 * radius + 1
+    for _ in range(4):  # down, across, down, across: each pass turns the plane over
+        reach = np.clip(np.arange(-radius - 1, plane.shape[0] + radius), 0, plane.shape[0] - 1)
+        total = plane[reach].cumsum(axis=0, dtype=np.float32)
+        plane = np.ascontiguousarray(((total[size:] - total[:-size]) / np.float32(size)).T)
     return plane
 
 

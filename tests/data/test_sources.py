@@ -1,0 +1,197 @@
+from __future__ import annotations
+
+import codecs
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from seeworth.data.sources import CsvTable, ImageFolder, open_source, photo_path
+from seeworth.errors import DataError, PhotoError
+
+
+def cells(path: Path) -> list[dict[str, str]]:
+    return [dict(row.cells) for row in open_source(path)]
+
+
+@pytest.mark.parametrize(("name", "mark"), [("a.csv", ","), ("a.csv", ";"), ("a.csv", "\t"), ("a.tsv", "\t"), ("a.TXT", ";")])
+def test_the_delimiter_is_found(table: Callable[..., Path], name: str, mark: str) -> None:
+    path = table(f"title{mark}price{mark}photo", f'"Bag{mark} red"{mark}"1{mark}2"{mark}a.jpg', name=name)
+    assert cells(path) == [{"title": f"Bag{mark} red", "price": f"1{mark}2", "photo": "a.jpg"}]
+
+
+def test_a_tab_in_a_tsv_header_wins_over_more_commas(table: Callable[..., Path]) -> None:
+    assert open_source(table("a, b, c\tphoto", "1\t2", name="a.tsv")).columns == ["a, b, c", "photo"]
+
+
+def test_quotes_line_breaks_and_blank_lines_are_read(table: Callable[..., Path]) -> None:
+    path = table("title,photo", '"a ""bag""\nin two lines",x.jpg', "", "b,y.jpg")
+    assert cells(path) == [{"title": 'a "bag"\nin two lines', "photo": "x.jpg"}, {"title": "b", "photo": "y.jpg"}]
+    assert [row.number for row in open_source(path)] == [1, 2]
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "cp1252", "latin-1"])
+def test_the_encoding_is_found(table: Callable[..., Path], encoding: str) -> None:
+    source = open_source(table("title,photo", "Sac à main é,a.jpg", encoding=encoding))
+    assert [row.cells["title"] for row in source] == ["Sac à main é"]
+    assert source.columns == ["title", "photo"]
+    assert len(source.notices) == (encoding in ("cp1252", "latin-1"))
+
+
+def test_a_table_that_is_not_utf8_keeps_its_euro_sign_and_is_told(table: Callable[..., Path]) -> None:
+    source = open_source(table("price,photo", "5 €,a.jpg", encoding="cp1252"))
+    assert next(iter(source)).cells["price"] == "5 €"
+    assert "not UTF-8" in source.notices[0]
+
+
+def test_a_row_of_another_length_is_marked_with_its_lines(table: Callable[..., Path]) -> None:
+    rows = list(open_source(table("title,photo", "a", "b,b.jpg,more", 'c,"c.jpg', "d,d.jpg")))
+    assert [row.code for row in rows] == ["row_shape", "row_shape", ""]
+    assert rows[0].problem == "expected 2 cells as in the header, found 1"
+    assert rows[2].cells["photo"] == "c.jpg\nd,d.jpg\n"
+    open_quote = list(open_source(table("title,photo", '"c,c.jpg', "d,d.jpg")))
+    assert "lines 2 to 3 read as one row: is a quote left open?" in open_quote[0].problem
+
+
+def test_a_source_can_be_read_again(table: Callable[..., Path]) -> None:
+    source = open_source(table("title,photo", "a,a.jpg", "b,b.jpg"))
+    assert list(source) == list(source)
+
+
+def test_a_quote_that_never_closes_is_told_with_its_line(table: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("seeworth.data.sources.MAX_CELL", 100)
+    with pytest.raises(DataError, match=r"products.csv, from line 3 on: .*is a quote left open\?"):
+        list(open_source(table("title,photo", "a,a.jpg", '"' + "x" * 200)))
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (b"", "is empty; expected a header line"),
+        (b"PK\x03\x04...", "found a spreadsheet or an archive"),
+        (b"a,b\0c", "found binary data"),
+        (b"title,photo,title\n", "names 'title' twice"),
+        (codecs.BOM_UTF16_LE + b"\x00\xd8\x41", "its text is damaged"),
+    ],
+)
+def test_a_file_that_is_no_table_is_told(tmp_path: Path, data: bytes, words: str) -> None:
+    path = tmp_path / "a.csv"
+    path.write_bytes(data)
+    with pytest.raises(DataError, match=words):
+        open_source(path)
+
+
+def test_an_unnamed_column_gets_a_name(table: Callable[..., Path]) -> None:
+    assert open_source(table(",title, photo ", "0,a,a.jpg")).columns == ["column_1", "title", "photo"]
+
+
+def test_what_is_no_source_is_told(tmp_path: Path, table: Callable[..., Path]) -> None:
+    (tmp_path / "a.xlsx").touch()
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "dataset").mkdir()
+    (tmp_path / "dataset" / "dataset.json").touch()
+    for name, words in [
+        ("nowhere.csv", "found nothing"),
+        ("a.xlsx", "save the table as .csv"),
+        ("empty", "one sub-folder of photos for each class, found none"),
+        ("dataset", "is a dataset folder already"),
+    ]:
+        with pytest.raises(DataError, match=words):
+            open_source(tmp_path / name)
+    with pytest.raises(DataError, match="folder that photo paths start from, found nothing"):
+        open_source(table("a"), photos=tmp_path / "nowhere")
+    with pytest.raises(DataError, match="leave --photos out"):
+        open_source(tmp_path, photos=tmp_path)
+
+
+def test_photos_start_from_the_table_or_the_folder_given(table: Callable[..., Path], tmp_path: Path) -> None:
+    path = table("title,photo")
+    assert CsvTable(path, tmp_path).photos == tmp_path
+    assert open_source(path).photos == path.parent
+
+
+def tree(root: Path, *names: str) -> Path:
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).touch()
+    return root
+
+
+def test_class_folders_are_categories(tmp_path: Path) -> None:
+    hidden = (".DS_Store", "hats/._1.jpg", "__MACOSX/hats/1.jpg", "hats/Thumbs.db")
+    root = tree(tmp_path / "p", "hats/1.jpg", "bags/b/2.jpg", "bags/1.jpg", "loose.jpg", *hidden)
+    source = open_source(root)
+    assert isinstance(source, ImageFolder)
+    assert [(row.cells["file_name"], row.cells["category"], row.code) for row in source] == [
+        ("bags/1.jpg", "bags", ""),
+        ("bags/b/2.jpg", "bags", ""),
+        ("hats/1.jpg", "hats", ""),
+        ("loose.jpg", "", "no_class"),
+    ]
+    assert source.columns == ["file_name", "category"]
+    assert (source.task.question, source.task.answer) == ("What is shown in this image?", "Category: {category}")
+
+
+def test_a_first_level_of_splits_alone_is_a_split(tmp_path: Path) -> None:
+    root = tree(tmp_path / "p", "train/hats/1.jpg", "val/hats/2.jpg", "test/bags/3.jpg", "test/loose.jpg")
+    assert [(row.cells["split"], row.cells["category"], row.code) for row in open_source(root)] == [
+        ("test", "bags", ""),
+        ("test", "", "no_class"),
+        ("train", "hats", ""),
+        ("val", "hats", ""),
+    ]
+
+
+def test_a_class_named_test_among_others_is_a_class(tmp_path: Path) -> None:
+    source = open_source(tree(tmp_path / "p", "test/1.jpg", "hats/1.jpg"))
+    assert source.columns == ["file_name", "category"]
+    assert [row.cells["category"] for row in source] == ["hats", "test"]
+
+
+def test_links_to_folders_are_not_followed(tmp_path: Path) -> None:
+    root = tree(tmp_path / "p", "hats/1.jpg")
+    (root / "hats" / "round").symlink_to(root)
+    assert [row.cells["file_name"] for row in open_source(root)] == ["hats/1.jpg", "hats/round"]
+
+
+def test_photo_paths_stay_in_their_folder(tmp_path: Path) -> None:
+    home = tree(tmp_path / "home", "a.jpg", "sub/b.jpg")
+    tree(tmp_path, "secret.jpg")
+    (home / "link.jpg").symlink_to(tmp_path / "secret.jpg")
+    (home / "up").symlink_to(tmp_path)
+    (home / "inner.jpg").symlink_to("a.jpg")
+    for cell in ("a.jpg", " a.jpg ", "sub/../a.jpg", "./a.jpg", str(home / "a.jpg"), "inner.jpg"):
+        assert photo_path(home, cell) == (home / "a.jpg").resolve()
+    assert photo_path(home, r"sub\b.jpg").is_file()
+    for cell in ("../secret.jpg", str(tmp_path / "secret.jpg"), "link.jpg", "up/secret.jpg", r"..\secret.jpg", "/etc/passwd"):
+        with pytest.raises(PhotoError, match="leaves the folder") as problem:
+            photo_path(home, cell)
+        assert problem.value.code == "outside"
+
+
+@pytest.mark.parametrize(
+    ("cell", "code"),
+    [
+        ("", "photo_missing"),
+        ("N.A.", "photo_missing"),
+        ("https://shop.example/1.jpg", "remote_photo"),
+        ("HTTP://shop.example/1", "remote_photo"),
+        ("//cdn.example/1.jpg", "remote_photo"),
+        ("file:///etc/passwd", "bad_address"),
+        ("data:image/png;base64,AAAA", "bad_address"),
+        ("s3://bucket/1.jpg", "bad_address"),
+        ("a\0b.jpg", "missing"),
+    ],
+)
+def test_what_is_no_path_has_its_code(tmp_path: Path, cell: str, code: str) -> None:
+    with pytest.raises(PhotoError) as problem:
+        photo_path(tmp_path, cell)
+    assert problem.value.code == code
+
+
+def test_a_circle_of_links_is_no_photo(tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").symlink_to("b.jpg")
+    (tmp_path / "b.jpg").symlink_to("a.jpg")
+    with pytest.raises(PhotoError) as problem:
+        photo_path(tmp_path, "a.jpg")
+    assert problem.value.code == "missing"

@@ -1,0 +1,210 @@
+"""The verb: what the evaluation folder holds, what is refused, and that nothing of it needs torch."""
+
+from __future__ import annotations
+
+import io
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from rich.console import Console
+
+from seeworth.errors import DataError, RunError, SettingsError
+from seeworth.evaluate.folder import read_manifest
+from seeworth.evaluate.run import run
+from seeworth.predict.predictor import FakePredictor
+from seeworth.record import read_predictions, write_predictions
+from seeworth.settings import EvaluateSettings
+
+
+def _quiet() -> Console:
+    return Console(file=io.StringIO(), width=80)
+
+
+@pytest.fixture
+def settings(shop: Any, new_run: Callable[..., Path], tmp_path: Path) -> EvaluateSettings:
+    return EvaluateSettings(run=new_run(shop), output=tmp_path / "out", bootstrap=200)
+
+
+def test_a_run_is_measured_beside_baselines_and_without_photos(shop: Any, settings: EvaluateSettings) -> None:
+    console = _quiet()
+    out = run(settings, predictor=FakePredictor(shop.look, name="looker"), console=console)
+    content = read_manifest(out)
+    records = shop.dataset.records("test")
+    assert content["figures"]["category3_code_accuracy"]["model"]["value"] == 1
+    assert content["figures"]["full_price_mae"]["model"] == {"value": 0, "low": 0, "high": 0, "n": len(records)}
+    assert set(content["figures"]["title_exact"]["baselines"]) == {
+        "most common answer",
+        "median of the true category",
+        "nearest training photo",
+    }
+    assert content["grounding"]["tone"] == "good"
+    assert content["grounding"]["swapped"]["value"]["value"] == 0
+    assert content["data"]["fingerprint"] == shop.dataset.fingerprint
+    assert content["warnings"] == []
+    assert len(content["hashes"]["run.json"]) == 64
+    assert len(content["scores"]) == len(records)
+    assert content["model"]["name"] == "looker"
+
+
+def test_the_folder_holds_every_word_verbatim_and_small_photos_of_the_gallery(shop: Any, settings: EvaluateSettings) -> None:
+    out = run(settings, predictor=FakePredictor(shop.look), console=_quiet())
+    records = shop.dataset.records("test")
+    assert [p.text for p in read_predictions(out / "predictions.jsonl")] == [shop.look(r) for r in records]
+    names = {path.name for path in out.glob("predictions-*.jsonl")}
+    assert names == {
+        f"predictions-{name}.jsonl"
+        for name in ("blank", "swapped", "most-common-answer", "median-of-the-true-category", "nearest-training-photo")
+    }
+    assert {len(list(read_predictions(out / name))) for name in names} == {len(records)}
+    thumbnails = list((out / "thumbnails").iterdir())
+    assert len(thumbnails) == 24
+    for path in thumbnails:
+        with Image.open(path, formats=["JPEG"]) as image:
+            assert max(image.size) <= 160
+    assert (out / "log.jsonl").read_bytes() == (settings.run / "log.jsonl").read_bytes()
+    assert not list(out.parent.glob(".out*"))
+
+
+def test_a_model_that_does_not_look_is_found_out(shop: Any, settings: EvaluateSettings) -> None:
+    truth = {record.id: shop.task.write(record.values) for record in shop.dataset.records("test")}
+    content = read_manifest(run(settings, predictor=FakePredictor(truth), console=_quiet()))
+    assert content["grounding"]["tone"] == "bad"
+    assert content["verdict"][0]["text"].startswith("The model does not look at the photo")
+
+
+def test_same_seed_same_figures(shop: Any, settings: EvaluateSettings) -> None:
+    contents = []
+    for name in ("a", "b"):
+        again = replace(settings, output=settings.run.parent / name)
+        contents.append(read_manifest(run(again, predictor=FakePredictor(shop.look), console=_quiet())))
+    for content in contents:
+        content.pop("seconds")
+        content.pop("settings")
+        for score in content["scores"]:
+            score.pop("seconds")
+    assert contents[0] == contents[1]
+
+
+def test_the_table_fits_80_columns_and_names_every_figure(shop: Any, settings: EvaluateSettings) -> None:
+    console = _quiet()
+    run(settings, predictor=FakePredictor(shop.look), console=console)
+    printed = console.file.getvalue()  # type: ignore[attr-defined]
+    assert max(map(len, printed.splitlines())) <= 80
+    for words in ("answers that", "full_price", "nearest", "given", "The answers come from the photo"):
+        assert words in printed
+    assert "answering test photos: 48 of 48" in printed
+
+
+def test_grounding_asks_as_many_records_as_wanted(shop: Any, settings: EvaluateSettings) -> None:
+    out = run(replace(settings, grounding_records=20), predictor=FakePredictor(shop.look), console=_quiet())
+    assert read_manifest(out)["grounding"]["own"]["value"]["n"] == 20
+    assert len(list(read_predictions(out / "predictions-blank.jsonl"))) == 20
+    none = run(replace(settings, grounding_records=0, overwrite=True), predictor=FakePredictor(shop.look), console=_quiet())
+    assert read_manifest(none)["grounding"] is None
+    assert any("grounding_records is 0" in one["text"] for one in read_manifest(none)["verdict"])
+    assert not (none / "predictions-blank.jsonl").exists()
+
+
+def test_a_predictions_file_is_measured_without_its_run(shop: Any, tmp_path: Path) -> None:
+    file = tmp_path / "predictions.jsonl"
+    write_predictions(file, FakePredictor(shop.look)(shop.dataset.records("test")))
+    out = run(EvaluateSettings(run=file, data=shop.folder, bootstrap=50), console=_quiet())
+    content = read_manifest(out)
+    assert out == tmp_path / "evaluation"
+    assert content["figures"]["title_exact"]["model"]["value"] == 1
+    assert "nearest training photo" in content["figures"]["title_exact"]["baselines"]
+    assert content["grounding"] is None
+    assert any("a predictions file cannot be asked again" in one["text"] for one in content["verdict"])
+
+
+def test_data_that_the_run_was_not_trained_on_is_warned_of(shop: Any, new_run: Callable[..., Path], tmp_path: Path) -> None:
+    console = _quiet()
+    settings = EvaluateSettings(run=new_run(shop, data_fingerprint="f" * 64), output=tmp_path / "out", bootstrap=20)
+    out = run(settings, predictor=FakePredictor(shop.look), console=console)
+    assert "is not the data the run was trained on" in read_manifest(out)["warnings"][0]
+    assert "Warning" in console.file.getvalue()  # type: ignore[attr-defined]
+
+
+def test_a_task_without_number_and_category_is_measured(text_shop: Any, new_run: Callable[..., Path], tmp_path: Path) -> None:
+    settings = EvaluateSettings(run=new_run(text_shop), output=tmp_path / "out", bootstrap=50)
+    content = read_manifest(run(settings, predictor=FakePredictor(text_shop.look), console=_quiet()))
+    assert list(content["figures"]) == ["parse_rate", "title_exact", "title_similarity"]
+    assert content["ratios"] == content["confusion"] == {}
+    assert content["grounding"]["figure"] == "title_exact"
+    assert list(content["figures"]["title_exact"]["baselines"]) == ["most common answer", "nearest training photo"]
+
+
+def test_only_an_evaluation_folder_is_ever_replaced_and_only_when_asked(shop: Any, settings: EvaluateSettings) -> None:
+    out = settings.output
+    assert out
+    out.mkdir()
+    (out / "thesis.txt").write_text("years of work")
+    for overwrite in (False, True):
+        with pytest.raises(RunError, match="is no evaluation folder"):
+            run(replace(settings, overwrite=overwrite), predictor=FakePredictor(shop.look), console=_quiet())
+    (out / "thesis.txt").unlink()
+    run(settings, predictor=FakePredictor(shop.look), console=_quiet())
+    (out / "old.txt").write_text("of the old evaluation")
+    with pytest.raises(RunError, match="--overwrite"):
+        run(settings, predictor=FakePredictor(shop.look), console=_quiet())
+    run(replace(settings, overwrite=True), predictor=FakePredictor(shop.look), console=_quiet())
+    assert not (out / "old.txt").exists()
+
+
+def test_a_model_that_fails_midway_leaves_the_old_evaluation_and_no_rest(shop: Any, settings: EvaluateSettings) -> None:
+    out = run(settings, predictor=FakePredictor(shop.look), console=_quiet())
+    before = (out / "evaluation.json").read_bytes()
+    with pytest.raises(KeyError):
+        run(replace(settings, overwrite=True), predictor=FakePredictor({}), console=_quiet())
+    assert (out / "evaluation.json").read_bytes() == before
+    assert [path.name for path in out.parent.iterdir() if path.name.startswith(".")] == []
+
+
+def test_what_cannot_be_evaluated_is_told_in_a_line(shop: Any, text_shop: Any, new_run: Callable[..., Path], tmp_path: Path) -> None:
+    file = tmp_path / "predictions.jsonl"
+    file.write_text("")
+    (tmp_path / "empty").mkdir()
+    trained = new_run(shop)
+    cases: list[tuple[EvaluateSettings, type[Exception], str]] = [
+        (EvaluateSettings(run=tmp_path / "gone"), RunError, "is not there"),
+        (EvaluateSettings(run=tmp_path / "empty"), RunError, "no finished run"),
+        (EvaluateSettings(run=file), SettingsError, "add --data"),
+        (EvaluateSettings(run=file, data=shop.folder), DataError, "answers to 0 of 48 records"),
+        (EvaluateSettings(run=file, data=tmp_path / "empty"), DataError, "dataset"),
+        (EvaluateSettings(run=trained, data=text_shop.folder), RunError, "data of the same task"),
+    ]
+    for settings, error, words in cases:
+        with pytest.raises(error, match=words):
+            run(replace(settings, output=tmp_path / "out"), predictor=None, console=_quiet())
+    assert not (tmp_path / "out").exists()
+
+
+def test_evaluating_a_predictions_file_never_loads_torch(shop: Any, tmp_path: Path) -> None:
+    file = tmp_path / "predictions.jsonl"
+    write_predictions(file, FakePredictor(shop.look)(shop.dataset.records("test")))
+    code = (
+        "import sys; from pathlib import Path; from seeworth.evaluate.run import run; from seeworth.settings import EvaluateSettings;"
+        f"run(EvaluateSettings(run=Path({str(file)!r}), data=Path({str(shop.folder)!r}), bootstrap=20));"
+        "sys.exit('torch' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False, capture_output=True).returncode == 0
+
+
+def test_evaluation_json_is_strict_json(shop: Any, settings: EvaluateSettings) -> None:
+    silent = run(settings, predictor=FakePredictor(lambda record: "?"), console=_quiet())
+    text = (silent / "evaluation.json").read_text()
+
+    def refuse(constant: str) -> None:
+        raise AssertionError(constant)
+
+    content = json.loads(text, parse_constant=refuse)
+    assert content["figures"]["full_price_mae"]["model"] == {"value": None, "low": None, "high": None, "n": 0}
+    assert np.isclose(content["figures"]["parse_rate"]["model"]["value"], 0)

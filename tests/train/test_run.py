@@ -1,0 +1,181 @@
+"""The verb train, on a tiny model and a dataset of a few photos: what the run folder holds and what it refuses."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file
+
+from seeworth.data.dataset import Dataset, Row, store_photo, write_dataset
+from seeworth.errors import DataError, ModelError, RunError, SettingsError
+from seeworth.phi3v.tiny import make_tiny
+from seeworth.predict.run import run as predict
+from seeworth.predict.vlm import load_run
+from seeworth.record import read_predictions
+from seeworth.settings import PredictSettings, TrainSettings
+from seeworth.task import Field, Task
+from seeworth.train.lora import attach_lora
+from seeworth.train.run import run as train
+from seeworth.train.trainer import total_steps
+
+COLOURS = {"Red": (220, 30, 30), "Green": (30, 180, 60), "Blue": (40, 60, 220), "White": (240, 240, 240)}
+TASK = Task(fields=(Field("title"), Field("category3_code", "category", choices=tuple(sorted(COLOURS))), Field("full_price", "number", "USD")))
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Plain colours: each colour its own category and price, so a model that sees learns it at once."""
+    folder = tmp_path_factory.mktemp("data") / "set"
+    folder.mkdir()
+    rows = []
+    for number in range(48):
+        colour = list(COLOURS)[number % 4]
+        path = folder.parent / "photo.png"
+        Image.new("RGB", (40 + number, 60), COLOURS[colour]).save(path)
+        name, sha256 = store_photo(folder, path.read_bytes(), "png")
+        split = "train" if number < 32 else "validation" if number < 40 else "test"
+        values = {"title": f"{colour} Sheet", "category3_code": colour, "full_price": Decimal(100 * (number % 4 + 1))}
+        rows.append(Row(f"r{number:02}", name, f"g{number}", split, 40 + number, 60, sha256, "0" * 16, values))  # type: ignore[arg-type]
+    write_dataset(folder, TASK, rows, source={"kind": "test"})
+    return folder
+
+
+def settings(data: Path, out: Path, **more: object) -> TrainSettings:
+    plain = dict(model="tiny", max_steps=30, per_device_train_batch_size=8, gradient_accumulation_steps=1, learning_rate=2e-3,
+                 evals_per_run=2, eval_records=4, report_to="none")  # fmt: skip
+    return TrainSettings(data=data, output_dir=out, **(plain | more))  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="module")
+def run_folder(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("runs") / "tiny"
+    train(settings(data, out))
+    return out
+
+
+def test_the_run_folder_holds_what_the_contract_says(run_folder: Path, data: Path) -> None:
+    names = {path.name for path in run_folder.iterdir()}
+    assert {"model.safetensors", "config.json", "tokenizer.json", "preprocessor_config.json", "settings.yaml", "task.yaml",
+            "log.jsonl", "README.md", "run.json"} <= names  # fmt: skip
+    about = json.loads((run_folder / "run.json").read_text())
+    assert about["data_fingerprint"] == Dataset.open(data).fingerprint
+    assert about["steps"] == 30
+    assert Task.load(run_folder / "task.yaml") == TASK
+    events = [json.loads(line) for line in (run_folder / "log.jsonl").read_text().splitlines()]
+    losses = [event["train/loss"] for event in events if "train/loss" in event]
+    assert losses[-1] < losses[0] / 2
+    assert [event["step"] for event in events if "eval/loss" in event] == [15, 30]
+    assert sum("eval/answers" in event for event in events) == 3
+    assert any(event.get("eval/parse_rate") == 1.0 for event in events)
+
+
+def test_the_best_checkpoint_is_what_the_run_folder_holds(run_folder: Path) -> None:
+    about = json.loads((run_folder / "run.json").read_text())
+    best = load_file(run_folder / about["best_checkpoint"] / "model.safetensors")
+    final = load_file(run_folder / "model.safetensors")
+    assert all(torch.equal(best[name], final[name]) for name in final)
+
+
+def test_what_was_trained_is_what_predict_loads(run_folder: Path, data: Path, tmp_path: Path) -> None:
+    output = tmp_path / "predictions.jsonl"
+    predict(PredictSettings(model=str(run_folder), input=data, output=output, batch_size=3))
+    answers = {one.record_id: one.text for one in read_predictions(output)}
+    records = Dataset.open(data).records("test")
+    assert list(answers) == [record.id for record in records]
+    one_by_one = load_run(run_folder, batch_size=1)
+    assert [one.text for one in one_by_one(records)] == list(answers.values())
+    with pytest.raises(SettingsError, match="is there already"):
+        predict(PredictSettings(model=str(run_folder), input=data, output=output))
+
+
+def test_predict_answers_a_folder_of_photos_and_tells_the_broken_ones(
+    run_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    Image.new("RGB", (50, 50), COLOURS["Red"]).save(photos / "good.png")
+    (photos / "broken.jpg").write_bytes(b"no photo")
+    predict(PredictSettings(model=str(run_folder), input=photos, output=tmp_path / "out.jsonl"))
+    lines = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
+    assert [line["record_id"] for line in lines] == ["good.png"]
+    assert lines[0]["photo"].endswith("good.png")
+    assert "broken.jpg" in capsys.readouterr().err
+
+
+def test_lora_trains_saves_and_loads_on_a_pretrained_folder(data: Path, tmp_path: Path) -> None:
+    records = Dataset.open(data).records("train")
+    base, processor = make_tiny([TASK.write(record.values) for record in records] + [TASK.prompt()], num_crops=4)
+    base.save_pretrained(tmp_path / "base")
+    processor.save_pretrained(tmp_path / "base")
+    out = tmp_path / "run"
+    train(settings(data, out, model=str(tmp_path / "base"), max_steps=3, lora_rank=4, num_crops=2))
+    assert {"adapter_model.safetensors", "adapter_config.json", "run.json"} <= {path.name for path in out.iterdir()}
+    assert not (out / "model.safetensors").exists()
+    names = load_file(out / "adapter_model.safetensors")
+    for part in ("self_attn.qkv_proj", "img_projection.0", "vision_model.encoder.layers.0.self_attn.q_proj"):
+        assert any(part in name for name in names), part
+    model = load_run(out)
+    assert model.encoder.processor.image_processor.num_crops == 2
+    changed = [name for name, weight in names.items() if "lora_B" in name and weight.abs().max() > 0]
+    assert len(changed) == sum("lora_B" in name for name in names)
+    record = Dataset.open(data).records("test")[0]
+    with torch.inference_mode(), model.model.disable_adapter():
+        assert isinstance(model.answer([record])[0], str)
+
+
+def test_lora_leaves_the_uncomputed_clip_layer_alone() -> None:
+    base, _ = make_tiny(["Product"])
+    tower = base.model.vision_embed_tokens.img_processor.vision_model
+    model = attach_lora(base, TrainSettings(data=Path("x"), output_dir=Path("y"), lora_rank=2))
+    trained = [name for name, weight in model.named_parameters() if weight.requires_grad]
+    assert any(f"encoder.layers.{tower.num_computed - 1}." in name for name in trained)
+    assert not any(f"encoder.layers.{tower.num_computed}." in name for name in trained)
+    assert all("lora_" in name for name in trained)
+
+
+def test_what_cannot_be_is_refused_in_one_line(data: Path, run_folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="not empty"):
+        train(settings(data, run_folder))
+    with pytest.raises(SettingsError, match="tiny model starts from random weights"):
+        train(settings(data, tmp_path / "a", method="lora"))
+    with pytest.raises(DataError, match="is no dataset folder"):
+        train(settings(tmp_path, tmp_path / "b"))
+    (tmp_path / "llava").mkdir()
+    (tmp_path / "llava" / "config.json").write_text('{"model_type": "llava"}')
+    with pytest.raises(ModelError, match="'llava', expected 'phi3_v'"):
+        train(settings(data, tmp_path / "c", model=str(tmp_path / "llava")))
+    with pytest.raises(RunError, match=r"no finished run \(run.json is not there\)"):
+        load_run(tmp_path)
+    precious = tmp_path / "precious"
+    precious.mkdir()
+    (precious / "thesis.txt").write_text("years of work")
+    with pytest.raises(SettingsError, match="is not a run folder"):
+        train(settings(data, precious, overwrite=True))
+    assert (precious / "thesis.txt").exists()
+
+
+def test_a_missing_photo_stops_the_training_before_it_starts(data: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "set"
+    shutil.copytree(data, copy)
+    next((copy / "photos").rglob("*.png")).unlink()
+    with pytest.raises(DataError, match="photo"):
+        train(settings(copy, tmp_path / "run"))
+    assert not (tmp_path / "run" / "run.json").exists()
+
+
+def test_a_loss_that_is_not_finite_ends_the_training_loudly(data: Path, tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="the training loss is"):
+        train(settings(data, tmp_path / "run", learning_rate=1e12, max_grad_norm=1e12, max_steps=20))
+
+
+@pytest.mark.parametrize(("records", "batch", "accumulate", "epochs", "steps"), [(10, 4, 1, 2.0, 6), (10, 4, 2, 3.0, 6), (3, 4, 4, 1.0, 1)])
+def test_steps_are_counted_before_the_training(records: int, batch: int, accumulate: int, epochs: float, steps: int) -> None:
+    one = TrainSettings(data=Path("x"), output_dir=Path("y"), per_device_train_batch_size=batch,
+                        gradient_accumulation_steps=accumulate, num_train_epochs=epochs)  # fmt: skip
+    assert total_steps(one, records) == steps

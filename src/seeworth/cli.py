@@ -34,9 +34,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = build_parser()
     arguments = parser.parse_args(_bare_flags(list(sys.argv[1:] if argv is None else argv)))
     verb = arguments.verb
-    ready = parser.instantiate_classes(arguments)
     settings_class, place, _ = VERBS[verb]
-    values = {key: value for key, value in vars(ready[verb]).items() if key != "config"}
+    values = {key: value for key, value in vars(arguments[verb]).items() if key != "config"}
     module, function = place.split(":")
     try:
         with warnings.catch_warnings():

@@ -28,25 +28,27 @@ TINY = {
 
 
 def run(settings: DemoSettings) -> None:
-    """Make `output_dir`/data, run and evaluation, each unless it is finished, and print the figures and the page's path."""
+    """Make `output_dir`/data, run and evaluation, each unless it is finished; end with the figures and the page's path."""
     home = settings.output_dir
     data, trained, evaluation = home / "data", home / "run", home / "evaluation"
     _stage("1/3 sample", data / "dataset.json", lambda: _sample(settings, data))
     _stage("2/3 train", trained / "run.json", lambda: _train(settings, data, trained))
-    _stage("3/3 evaluate", evaluation / "evaluation.json", lambda: _evaluate(settings, trained, evaluation))
-    from .report.run import show
+    if not _stage("3/3 evaluate", evaluation / "report.html", lambda: _evaluate(settings, trained, evaluation)):
+        from .report.run import show
 
-    show(evaluation)
+        show(evaluation)
 
 
-def _stage(name: str, done: Path, work: Callable[[], None]) -> None:
+def _stage(name: str, done: Path, work: Callable[[], None]) -> bool:
+    """Do the work unless `done` exists; whether it was done now."""
     if done.exists():
         print(f"{name}: kept, {done} is there", flush=True)
-        return
+        return False
     print(f"{name} ...", flush=True)
     start = time.time()
     work()
     print(f"{name}: {time.time() - start:.0f} s", flush=True)
+    return True
 
 
 def _sample(settings: DemoSettings, data: Path) -> None:

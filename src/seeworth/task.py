@@ -14,7 +14,7 @@ import re
 import string
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, get_args
 
@@ -56,6 +56,10 @@ class Field:
             raise TaskError(f"field {self.name}: kind is {self.kind!r}, expected one of {', '.join(get_args(Kind))}")
         if self.unit and self.kind != "number":
             raise TaskError(f"field {self.name}: only a number has a unit, this is a {self.kind}")
+        if self.unit is not None and (not isinstance(self.unit, str) or re.fullmatch(r"[\s0-9.,+-]*", self.unit)):
+            raise TaskError(f"field {self.name}: a unit is a word as in 'USD', found {self.unit!r}: it could be taken for digits")
+        if self.choices is not None and not self.choices:
+            raise TaskError(f"field {self.name}: choices is empty: name at least one, or leave choices out")
         if self.choices is not None and self.kind != "category":
             raise TaskError(f"field {self.name}: only a category has choices, this is a {self.kind}")
 
@@ -192,6 +196,8 @@ class Task:
         rows = data.get("fields")
         if rows is None:
             rows = [{"name": name} for name in dict.fromkeys(_split_template(answer)[1] + _split_template(question)[1])]
+        if not isinstance(rows, list | tuple):
+            raise TaskError(f"{where}: fields is a list of name, kind, unit and choices, found {type(rows).__name__}")
         return cls(question, answer, tuple(_field(row, where) for row in rows))
 
     @classmethod
@@ -224,7 +230,7 @@ def valid_value(one: Field, value: Any) -> Value:
 def _valid_number(one: Field, value: Any) -> Decimal:
     if isinstance(value, bool) or not isinstance(value, (int, float, Decimal)):
         raise TaskError(f"{one.name}: expected a number, found {value!r}")
-    number = value if isinstance(value, Decimal) else Decimal(repr(value) if isinstance(value, float) else value)
+    number = value if isinstance(value, Decimal) else Decimal(repr(float(value)) if isinstance(value, float) else value)
     if not number.is_finite():
         raise TaskError(f"{one.name}: expected a finite number, found {value}")
     if _digits(number) > MAX_DIGITS:
@@ -234,9 +240,13 @@ def _valid_number(one: Field, value: Any) -> Decimal:
 
 def _digits(number: Decimal) -> int:
     """Digits needed to write a finite number without exponent or needless zeros: 1500 needs 4, 0.05 needs 3."""
-    _, digits, exponent = number.normalize().as_tuple()
+    _, digits, exponent = number.as_tuple()  # not normalize(): it rounds to 28 digits, and overflows
     assert isinstance(exponent, int)
-    return max(len(digits), -exponent + 1) if exponent < 0 else len(digits) + exponent
+    needed = "".join(map(str, digits)).rstrip("0")
+    exponent += len(digits) - len(needed)
+    if not needed:
+        return 1
+    return max(len(needed), -exponent + 1) if exponent < 0 else len(needed) + exponent
 
 
 def _to_words(one: Field, value: Any) -> str:
@@ -256,7 +266,7 @@ def _from_words(one: Field, word: str) -> tuple[Value, str]:
             return "", f"{word[:40]!r} is not a number"
         try:
             return _valid_number(one, Decimal(bare.replace(",", ""))), ""
-        except (TaskError, InvalidOperation):
+        except TaskError:
             return "", f"{word[:40]!r} has more than {MAX_DIGITS} digits"
     if not word.strip():
         return "", "is empty"
@@ -266,10 +276,15 @@ def _from_words(one: Field, word: str) -> tuple[Value, str]:
 
 
 def _find(text: str, literal: str, start: int, at_end: bool) -> int | None:
-    """Where the unquoted `literal` first stands at or after `start`; with `at_end`, where it closes the text."""
-    position = start
+    """Where the unquoted `literal` first stands at or after `start`; with `at_end`, where it closes the text.
+
+    An answer that breaks off right behind a literal has lost the literal's last white space to stripping; it counts.
+    """
+    position, bare = start, literal.rstrip()
     while position <= len(text):
         if text.startswith(literal, position) and (not at_end or position + len(literal) == len(text)):
+            return position
+        if bare and position + len(bare) == len(text) and text.endswith(bare):
             return position
         position += 2 if text.startswith("\\", position) else 1
     return None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections import Counter, defaultdict
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
@@ -255,3 +256,12 @@ def test_the_groceries_task_loads() -> None:
     assert task.question == "What is shown in this image?"
     assert task.answer == "Product: {title}, Category: {category}"
     assert [one.kind for one in task.fields] == ["text", "category"]
+
+
+def test_every_code_of_a_refusal_stands_in_the_docs() -> None:
+    source = "".join(path.read_text(encoding="utf-8") for path in (REPOSITORY / "src/seeworth/data").glob("*.py"))
+    codes = set(re.findall(r'(?:Cell|Photo)Error\(\s*"(\w+)"', source)) | set(re.findall(r'code(?:, \w+)? = "(\w+)"', source))
+    codes |= {"duplicate_id", "no_class", "row_shape", "number_zero", "number_unreadable", "category_unknown", "category_missing"}
+    assert len(codes) > 25
+    page = (REPOSITORY / "docs" / "data.md").read_text(encoding="utf-8")
+    assert [code for code in sorted(codes) if f"`{code}`" not in page] == []

@@ -1,4 +1,4 @@
-"""A small shop whose photos can be read with the naked eye: the background's grey-free colour is the category, and the
+"""A small shop whose photos can be read with the naked eye: the background's hue is the category, and the
 width of the white square is the price. Looker reads both off the pixels, so it fails when the photo is taken away."""
 
 from __future__ import annotations
@@ -19,10 +19,9 @@ from seeworth.data.photo import open_photo
 from seeworth.record import Record, Split
 from seeworth.task import Field, Task
 
-NAMES = (
-    "Bags Backpacks Belts Boots Bracelets Caps Clutches Coats Dresses Earrings Gloves Hats Jackets Jeans Necklaces Pumps Rings "
-    "Sandals Scarves Shirts Shorts Skirts Sneakers Sunglasses Totes Watches"
-).split()
+NAMES = ["Bags", "Backpacks", "Belts", "Boots", "Bracelets", "Caps", "Clutches", "Coats", "Dresses", "Earrings", "Gloves", "Hats"]
+NAMES += ["Jackets", "Jeans", "Necklaces", "Pumps", "Rings", "Sandals", "Scarves", "Shirts", "Shorts", "Skirts", "Sneakers", "Totes"]
+NAMES += ["Vests", "Watches"]
 
 
 class Shop:
@@ -87,8 +86,8 @@ def make_run(folder: Path, shop: Shop, **changes: object) -> Path:
     (folder / "run.json").write_text(json.dumps(about | changes))
     events: list[dict[str, object]] = [{"step": step, "seconds": step, "train/loss": 3 / (1 + step / 20)} for step in range(0, 200, 10)]
     for step in range(25, 200, 25):
-        figures = {"eval/loss": 3.2 / (1 + step / 20), "eval/parse_rate": 1.0, "eval/title_exact": step / 400, "eval/full_price_mae": 900 - step}
-        events.append({"step": step, **figures, "eval/category3_code_accuracy": step / 210})
+        shares = {"eval/parse_rate": 1.0, "eval/title_exact": step / 400, "eval/category3_code_accuracy": step / 210}
+        events.append({"step": step, "eval/loss": 3.2 / (1 + step / 20), "eval/full_price_mae": 900 - step, **shares})
     events += [{"step": 199, "eval/answers": [{"photo": "x"}]}, {"summary": {"eval/best_loss": 0.3}}]
     (folder / "log.jsonl").write_text("".join(json.dumps(event) + "\n" for event in events))
     return folder

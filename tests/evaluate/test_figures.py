@@ -178,7 +178,8 @@ def test_the_verdict_names_what_is_better_worse_and_open() -> None:
     other = {"title_exact": _estimate(0.45, 0.1), "category3_code_accuracy": _estimate(0.5, 0.1), "full_price_mae": _estimate(500, 10)}
     said = verdict(main, model, {"nearest": other}, None, "no grounding")
     assert said[0].text == (
-        "Better than every baseline in category3_code; worse than a baseline in full_price; not clearly better than every baseline in title."
+        "Better than every baseline in category3_code; worse than a baseline in full_price; "
+        "not clearly better than every baseline in title."
     )
     assert said[0].tone == "bad"
     assert "900 USD (890 to 910, n = 100), worse than the strongest baseline, nearest, 500 USD" in said[3].text

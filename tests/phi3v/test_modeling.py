@@ -95,6 +95,23 @@ def test_only_real_tiles_go_through_clip(small: Any, reference: ModuleType) -> N
     assert all(torch.equal(one, other) for one, other in zip(rows, again, strict=True))
 
 
+def test_a_photo_of_one_tile_goes_through_clip_once(small: Any, reference: ModuleType) -> None:
+    """Its global view is the same picture; a tile that differs by anything is computed on its own."""
+    model = small.model()
+    cut = small.image_processor()([reference.photo(90, 60, 1), reference.photo(112, 112, 2)])
+    seen: list[int] = []
+    tower = model.model.vision_embed_tokens.img_processor.vision_model
+    tower.embeddings.register_forward_hook(lambda module, inputs, output: seen.append(len(output)))
+    rows = model.image_features(cut["pixel_values"], cut["image_sizes"])
+    assert torch.equal(cut["pixel_values"][:, 0], cut["pixel_values"][:, 1])
+    other = cut["pixel_values"].clone()
+    other[0, 0] += 1e-3
+    changed = model.image_features(other, cut["image_sizes"])
+    assert seen == [2, 3]
+    assert not torch.equal(changed[0][-20:], rows[0][-20:])  # the global view's rows
+    assert (changed[0][:20] - rows[0][:20]).abs().max() < EQUAL
+
+
 def test_clip_layers_behind_the_one_that_is_read_are_kept_and_not_computed(home: Any, reference: ModuleType) -> None:
     model = home.model()
     tower = model.model.vision_embed_tokens.img_processor.vision_model
@@ -147,11 +164,13 @@ def test_gradient_checkpointing_gives_the_same_gradients(small: Any, mixed: dict
 
     plain = gradients()
     calls: list[int] = []
-    model.model.layers[0].mlp.register_forward_hook(lambda *_: calls.append(1))
+    tower = model.model.vision_embed_tokens.img_processor.vision_model
+    for norm in (model.model.layers[0].input_layernorm, tower.encoder.layers[0].layer_norm1):
+        norm.register_forward_hook(lambda *_: calls.append(1))
     model.activation_checkpointing_enable({"use_reentrant": reentrant})
     model.enable_input_require_grads()
     again = gradients()
-    assert len(calls) == 2  # once forward, once more to save the memory
+    assert len(calls) == 4  # each once forward, once more to save the memory
     assert again.keys() == plain.keys()
     assert all(torch.allclose(again[key], one, atol=1e-7) for key, one in plain.items())
 

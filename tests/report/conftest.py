@@ -20,7 +20,8 @@ _SHOP = Path(__file__).parents[1] / "evaluate" / "conftest.py"
 
 def _load() -> ModuleType:
     spec = importlib.util.spec_from_file_location("shop_for_reports", _SHOP)
-    assert spec and spec.loader
+    assert spec
+    assert spec.loader
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module

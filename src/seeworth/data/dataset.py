@@ -6,7 +6,7 @@
     DIR/rejected.jsonl             every refused row, with its reason
 
 The names follow the Hugging Face image folder, which reads a dataset folder as it is. This module decodes no photo,
-knows no table and decides no split: `photo`, `sources`, `rows` and `split` do.
+knows no source and decides no split: `photo`, `sources`, `rows` and `split` do. The table itself is written by `metadata`.
 """
 
 from __future__ import annotations
@@ -29,41 +29,30 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ..errors import DataError, SettingsError, TaskError, told_as
-from ..record import SPLITS, Record, Split, Value
-from ..task import Field, Task, valid_value
+from ..errors import DataError, SettingsError, told_as
+from ..record import Record, Split, Value
+from ..task import Task
+from .metadata import COLUMNS, UNASSIGNED, Row, Tally, some, write_metadata
+
+__all__ = [
+    "COLUMNS",
+    "FORMAT",
+    "UNASSIGNED",
+    "Dataset",
+    "Rejected",
+    "Row",
+    "prepare_folder",
+    "store_photo",
+    "write_dataset",
+    "write_rejected",
+]
 
 FORMAT = 1
-COLUMNS = ("id", "file_name", "group", "split", "width", "height", "sha256", "phash")
-UNASSIGNED = "unassigned"  # how records without a split are counted
 
 MANIFEST, METADATA, REJECTED, PHOTOS = "dataset.json", "metadata.parquet", "rejected.jsonl", "photos"
 _UNFINISHED = ".seeworth-unfinished"  # stands in the folder from prepare_folder until dataset.json is written
 _OURS = {MANIFEST, METADATA, REJECTED, PHOTOS, _UNFINISHED, "products.csv"}  # products.csv: the table beside sample data
 _DRAFT = re.compile(r"\..+\.[0-9]+\.[0-9a-f]{8}")  # what `_write_atomically` leaves when it is killed
-_BATCH = 4096  # rows held in memory while metadata.parquet is written
-
-
-@dataclass(frozen=True)
-class Row:
-    """One line of metadata.parquet.
-
-    Args:
-        file_name: path of the photo from the dataset folder, as `store_photo` returned it.
-        width, height: of the photo as it is seen, in pixels.
-        sha256: of the stored file. phash: 16 hex digits, see `photo.phash`.
-        values: every field of the task (Decimal for a number, str else), then any other column as str.
-    """
-
-    id: str
-    file_name: str
-    group: str
-    split: Split | None
-    width: int
-    height: int
-    sha256: str
-    phash: str
-    values: Mapping[str, Value]
 
 
 @dataclass(frozen=True)
@@ -92,7 +81,7 @@ def prepare_folder(folder: Path, overwrite: bool) -> None:
     if found and _UNFINISHED not in found and not _is_ours(folder / MANIFEST):
         raise SettingsError(f"{folder}: is not a dataset folder, so --overwrite does not delete it: choose another folder")
     if strange := sorted(found - _OURS - drafts):
-        raise SettingsError(f"{folder}: holds {_some(strange)}, which seeworth did not write: move it away, or choose another folder")
+        raise SettingsError(f"{folder}: holds {some(strange)}, which seeworth did not write: move it away, or choose another folder")
     with told_as(SettingsError, OSError, where=folder):
         folder.mkdir(parents=True, exist_ok=True)
         (folder / _UNFINISHED).touch()
@@ -131,8 +120,8 @@ def write_dataset(folder: Path, task: Task, rows: Iterable[Row], *, source: Mapp
     A category without choices is given those found in the rows, sorted. Raises DataError when a row does not suit
     the task, an id stands twice or there is no row.
     """
-    tally = _Tally(task)
-    columns = _write_metadata(folder / METADATA, task, tally.watch(rows))
+    tally = Tally(task)
+    columns = write_metadata(folder / METADATA, task, tally.watch(rows))
     if not tally.records:
         raise DataError(f"{folder}: no record to write: a dataset has at least one")
     codes = write_rejected(folder, rejected)
@@ -227,86 +216,8 @@ class Dataset:
         path = self.folder / METADATA
         with told_as(DataError, OSError, pa.ArrowException, where=path):
             if lost := set(columns or (*COLUMNS, *self.manifest["columns"])) - set(pq.read_schema(path).names):
-                raise DataError(f"{path}: has no column {_some(sorted(lost))}: import again")
+                raise DataError(f"{path}: has no column {some(sorted(lost))}: import again")
             return pq.read_table(path, columns=columns, partitioning=None)
-
-
-class _Tally:
-    """Counts and checks rows as they pass."""
-
-    def __init__(self, task: Task) -> None:
-        self.task = task
-        self.records = 0
-        self.splits: Counter[str] = Counter(dict.fromkeys((*SPLITS, UNASSIGNED), 0))
-        self.categories: dict[str, Counter[str]] = {one.name: Counter() for one in task.fields if one.kind == "category"}
-        self._ids: set[str] = set()
-
-    def watch(self, rows: Iterable[Row]) -> Iterator[Row]:
-        for row in rows:
-            if row.id in self._ids:
-                raise DataError(f"record {row.id!r} stands twice: an id names one record")
-            self._ids.add(row.id)
-            for one in self.task.fields:
-                self._check(row, one)
-            self.records += 1
-            self.splits[row.split or UNASSIGNED] += 1
-            for name, count in self.categories.items():
-                count[str(row.values[name])] += 1
-            yield row
-
-    @staticmethod
-    def _check(row: Row, one: Field) -> None:
-        if one.name not in row.values:
-            raise DataError(f"record {row.id!r}: has no {one.name}: every record has every field of the task")
-        try:
-            valid_value(one, row.values[one.name])
-        except TaskError as problem:
-            raise DataError(f"record {row.id!r}: {problem}") from problem
-
-
-def _write_metadata(path: Path, task: Task, rows: Iterator[Row]) -> dict[str, str]:
-    """Write the table a batch at a time; return which column holds which value."""
-    first = next(rows, None)
-    if first is None:
-        return {}
-    fields = [one.name for one in task.fields]
-    names = [*fields, *(name for name in first.values if name not in fields)]
-    columns = _column_names(names)
-    numbers = {one.name for one in task.fields if one.kind == "number"}
-    kinds = {name: pa.int64() if name in ("width", "height") else pa.string() for name in COLUMNS}
-    kinds |= {column: pa.float64() if name in numbers else pa.string() for column, name in columns.items()}
-    with pq.ParquetWriter(path, pa.schema(list(kinds.items())), compression="zstd") as writer:
-        batch: list[dict[str, Any]] = []
-        for row in _chain(first, rows):
-            if strange := row.values.keys() - names:
-                raise DataError(f"record {row.id!r}: has {_some(sorted(strange))}, which the first record has not")
-            line: dict[str, Any] = {name: getattr(row, name) for name in COLUMNS}
-            for column, name in columns.items():
-                value = row.values.get(name)
-                line[column] = None if value is None else float(value) if name in numbers else str(value)
-            batch.append(line)
-            if len(batch) == _BATCH:
-                writer.write_table(pa.Table.from_pylist(batch, schema=writer.schema))
-                batch.clear()
-        writer.write_table(pa.Table.from_pylist(batch, schema=writer.schema))
-    return columns
-
-
-def _column_names(names: Iterable[str]) -> dict[str, str]:
-    """Column of metadata.parquet -> name of the value it holds.
-
-    They are the same, but for a name that stands among the first eight columns, which gets `source_` before it, and
-    for one that the Hugging Face image folder would take for a photo ("image", "..._file_name"), which is changed too.
-    """
-    columns: dict[str, str] = {}
-    for name in names:
-        column = re.sub(r"file_names?$", "file", name)
-        if column != name or name in (*COLUMNS, "image", "images"):
-            column = f"source_{column}"
-        while column in columns or column in COLUMNS:
-            column = f"source_{column}"
-        columns[column] = name
-    return columns
 
 
 def _read_manifest(folder: Path) -> dict[str, Any]:
@@ -324,7 +235,7 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
         raise DataError(f"{path}: expected format {FORMAT}, found {form!r}: import again with this seeworth, or use the one that wrote it")
     kinds = {"task": dict, "counts": dict, "columns": dict, "records": int, "source": dict}
     if broken := [key for key, kind in kinds.items() if not isinstance(manifest.get(key), kind)]:
-        raise DataError(f"{path}: has no {_some(broken)}: it was changed by hand or damaged: import again")
+        raise DataError(f"{path}: has no {some(broken)}: it was changed by hand or damaged: import again")
     return manifest
 
 
@@ -361,12 +272,3 @@ def _write_atomically(path: Path, data: bytes) -> None:
 def _sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _chain(first: Row, rest: Iterator[Row]) -> Iterator[Row]:
-    yield first
-    yield from rest
-
-
-def _some(names: list[str]) -> str:
-    return ", ".join(map(repr, names[:3])) + (f" and {len(names) - 3} more" if len(names) > 3 else "")

@@ -42,6 +42,11 @@ class Phi3VVisionTower(CLIPPreTrainedModel):  # type: ignore[misc]
         self.post_layernorm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
         self.post_init()
 
+    def get_input_embeddings(self) -> nn.Module:
+        """Where `enable_input_require_grads` lets gradients start, so that adapters in a frozen tower see them."""
+        first: nn.Module = self.embeddings.patch_embedding
+        return first
+
     def forward(self, pixel_values: Tensor) -> Tensor:
         """float[tile, 3, side, side] -> float[tile, patch, hidden], patches row by row, the class token dropped."""
         hidden: Tensor = self.pre_layrnorm(self.embeddings(pixel_values))

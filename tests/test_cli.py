@@ -33,7 +33,7 @@ def test_every_setting_has_a_sentence(verb: str, capsys: pytest.CaptureFixture[s
         (["predict", "nowhere", "photo.jpg"], "nowhere is no finished run"),
         (["evaluate", "nowhere"], "nowhere is not there"),
         (["report", "nowhere"], "nowhere"),
-        (["train", "--data", "nowhere", "--output_dir", "out"], "nowhere is no dataset folder"),
+        (["train", "--data", "nowhere", "--output_dir", "out"], "nowhere: expected a dataset folder, found nothing"),
         (["import", "nowhere.csv", "out"], "nowhere.csv"),
     ],
 )

@@ -44,7 +44,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print(f"seeworth {verb}: stopped by the keyboard", file=sys.stderr)
         return 130
-    except (SeeworthError, OSError, *_model_errors()) as problem:
+    except Exception as problem:
+        if not isinstance(problem, (SeeworthError, OSError, *_model_errors())):
+            raise
         print(f"seeworth {verb}: {' '.join(str(problem).split())}", file=sys.stderr)
         return 1
     return 0
@@ -70,7 +72,7 @@ def _bare_flags(argv: list[str]) -> list[str]:
     """`--overwrite` alone means `--overwrite true`, as people expect of a switch."""
     settings_class = VERBS[argv[0]][0] if argv and argv[0] in VERBS else None
     switches = {f"--{one.name}" for one in fields(settings_class) if one.type == "bool"} if settings_class else set()
-    following = [*argv[1:], ""]
+    following = [*argv, ""][1:]
     return [f"{word}=true" if word in switches and after not in ("true", "false") else word for word, after in zip(argv, following, strict=True)]
 
 

@@ -68,7 +68,7 @@ class Encoder:
 
     def example(self, record: Record, *, answer: bool = True, photo: Image.Image | None = None) -> Example:
         """Encode a record; without `answer` only its prompt. Raises PhotoError when the photo cannot be opened."""
-        image = photo if photo is not None else _open(record)
+        image = photo if photo is not None else photo_of(record)
         if self.augment and answer:
             image = jitter(image, self.augment)
         tiles, tiling = self.processor.image_processor.tiles(image)
@@ -77,7 +77,8 @@ class Encoder:
         return Example(prompt + target, [IGNORED] * len(prompt) + target, tiles, (tiling.height, tiling.width))
 
 
-def _open(record: Record) -> Image.Image:
+def photo_of(record: Record) -> Image.Image:
+    """The record's photo, RGB. Raises PhotoError that names record and file."""
     try:
         return open_photo(record.photo)
     except PhotoError as problem:

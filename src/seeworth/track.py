@@ -137,7 +137,7 @@ def listeners(report_to: str, folder: Path, **about: Any) -> list[Listener]:
     return found
 
 
-def wandb_mode() -> str:
+def wandb_mode() -> Any:
     """WANDB_MODE when set; else "online" where an API key is at hand, else "offline"."""
     if mode := os.environ.get("WANDB_MODE"):
         return mode

@@ -21,8 +21,8 @@ def all_traits(kind: Kind) -> list[Traits]:
 
 
 def test_a_title_names_every_trait_but_the_plain_ones() -> None:
-    assert title(Traits(BY_CODE["SCARVES"], "Camel", "Cashmere", "Checked", "Long")) == "Long Checked Cashmere Scarf in Camel"
-    assert title(Traits(BY_CODE["COATS"], "Navy", "Wool", "", "Short")) == "Short Wool Coat in Navy"
+    assert title(Traits(BY_CODE["SCARVES"], "Camel", "Cashmere", "Checked", "Long")) == "Scarf in Camel Checked Cashmere, Long"
+    assert title(Traits(BY_CODE["COATS"], "Navy", "Wool", "", "Short")) == "Coat in Navy Wool, Short"
 
 
 def test_no_two_sets_of_traits_have_the_same_title() -> None:

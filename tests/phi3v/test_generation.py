@@ -56,6 +56,21 @@ def test_a_left_padded_batch_with_photos_crosses_the_rope_border_right(
         assert without_cache(unstopped(small.model(attn=attn, original_max_position_embeddings=2048)), batch, 12) != expected
 
 
+def test_padding_that_every_row_has_does_not_count_towards_the_border(small: Any, reference: ModuleType) -> None:
+    """A batch padded wider than its longest row, as to a multiple of 64."""
+    batch = small.inputs(reference, small.cases["mixed_left"], placeholder=IMAGE)
+    longest = batch["input_ids"].shape[1]
+    model = unstopped(small.model(original_max_position_embeddings=longest + 4, max_position_embeddings=4096))
+    expected = new_words(model, batch, 12)
+    wide = dict(batch)
+    for key, value in (("input_ids", 312), ("attention_mask", 0)):
+        wide[key] = torch.nn.functional.pad(batch[key], (7, 0), value=value)
+    lengths: list[int] = []
+    model.model.layers[0].register_forward_hook(lambda module, inputs, output: lengths.append(inputs[0].shape[1]))
+    assert new_words(model, wide, 12) == expected
+    assert lengths == [longest + 7] + [1] * 4 + [longest + 7 + 5] + [1] * 6
+
+
 def test_photos_are_read_again_exactly_once_when_the_border_is_crossed(small: Any, reference: ModuleType) -> None:
     batch = small.inputs(reference, small.cases["one_photo_c1"], placeholder=IMAGE)
     border = batch["input_ids"].shape[1] + 3

@@ -48,7 +48,7 @@ class Phi3VError(ValueError):
     """A checkpoint, a photo or token ids that this model cannot work with; the message is one line."""
 
 
-class Phi3VConfig(Phi3Config):  # type: ignore[misc]
+class Phi3VConfig(Phi3Config):
     """Configuration of Phi-3-Vision.
 
     Args beyond those of Phi3Config:

@@ -22,7 +22,7 @@ CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 
 
-class Phi3VImageProcessor(BaseImageProcessor):  # type: ignore[misc]
+class Phi3VImageProcessor(BaseImageProcessor):
     """Cuts photos into tiles.
 
     Args:

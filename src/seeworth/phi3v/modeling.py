@@ -26,7 +26,7 @@ from .tiling import num_tokens
 PhotoFeatures = Sequence[Tensor]
 
 
-class Phi3VVisionTower(CLIPPreTrainedModel):  # type: ignore[misc]
+class Phi3VVisionTower(CLIPPreTrainedModel):
     """CLIP's vision transformer up to the layer whose output the projector reads. The layers after it are kept, not computed."""
 
     config_class = CLIPVisionConfig
@@ -140,7 +140,7 @@ def _distinct(tiles: Tensor) -> Tensor:
     return tiles[:1] if len(tiles) == 2 and torch.equal(tiles[0], tiles[1]) else tiles
 
 
-class Phi3VModel(Phi3Model):  # type: ignore[misc]
+class Phi3VModel(Phi3Model):
     """The Phi-3 decoder over word embeddings with photo rows in their places."""
 
     config_class = Phi3VConfig
@@ -211,7 +211,7 @@ class Phi3VModel(Phi3Model):  # type: ignore[misc]
         return words.masked_scatter(places.unsqueeze(-1), rows.to(words.dtype))
 
 
-class Phi3VForCausalLM(Phi3ForCausalLM):  # type: ignore[misc]
+class Phi3VForCausalLM(Phi3ForCausalLM):
     """Phi-3-vision-128k-instruct and Phi-3.5-vision-instruct.
 
     `from_pretrained` reads published folders and what `save_pretrained` wrote: safetensors only, no remote code, SDPA, or flash

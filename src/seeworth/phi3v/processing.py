@@ -35,7 +35,7 @@ _TAG = re.compile(r"<\|image_(\d+)\|>")
 Photos = Image.Image | Sequence[Any] | None
 
 
-class Phi3VProcessor(ProcessorMixin):  # type: ignore[misc]
+class Phi3VProcessor(ProcessorMixin):
     """The image processor and the tokenizer in one.
 
     Args:

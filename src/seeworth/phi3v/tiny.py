@@ -123,8 +123,8 @@ def tiny_tokenizer(texts: Iterable[str], vocab_size: int = 1024) -> PreTrainedTo
 def _train_bpe(texts: Iterable[str], vocab_size: int) -> tuple[dict[str, int], list[list[str]]]:
     """Vocabulary (three control words, 256 bytes, then what was learnt) and merges."""
     learner = Tokenizer(models.BPE())
-    learner.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])  # type: ignore[assignment]
-    learner.pre_tokenizer = pre_tokenizers.Sequence(  # type: ignore[assignment]
+    learner.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
+    learner.pre_tokenizer = pre_tokenizers.Sequence(
         [
             pre_tokenizers.Split("▁", "merged_with_next"),
             pre_tokenizers.Digits(individual_digits=True),

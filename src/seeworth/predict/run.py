@@ -12,7 +12,7 @@ from typing import Any
 from rich.progress import track as progress
 
 from ..data.dataset import Dataset
-from ..data.photo import open_photo
+from ..encode import photo_of
 from ..errors import DataError, PhotoError, SettingsError
 from ..record import Prediction, Record
 from ..settings import PredictSettings
@@ -66,7 +66,7 @@ def find_records(settings: PredictSettings) -> list[Record]:
 def _readable(records: list[Record]) -> Iterator[Record]:
     for record in records:
         try:
-            open_photo(record.photo)
+            photo_of(record)
         except PhotoError as problem:
             print(f"left out: {problem}", file=sys.stderr)
         else:

@@ -5,6 +5,7 @@ Knows nothing of files but the checkpoint folders the Trainer writes; `run.py` m
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -50,8 +51,9 @@ class Answering(TrainerCallback):
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **kwargs: Any) -> None:
         names = {"loss": "train/loss", "learning_rate": "train/learning_rate", "grad_norm": "train/grad_norm", "eval_loss": "eval/loss"}
         figures = {names[key]: float(value) for key, value in (logs or {}).items() if key in names}
-        if "train/loss" in figures and not figures["train/loss"] < float("inf"):
-            raise RunError(f"the training loss is {figures['train/loss']} at step {state.global_step}: lower learning_rate, or check the data")
+        for name, value in figures.items():
+            if name in ("train/loss", "eval/loss") and not math.isfinite(value):
+                raise RunError(f"{name} is {value} at step {state.global_step}: lower learning_rate, or use another dtype")
         if figures:
             self.track.log(state.global_step, figures | {"train/epoch": round(float(state.epoch or 0), 3)})
 
@@ -145,6 +147,7 @@ def arguments(settings: TrainSettings, records: int, validate: bool) -> Training
         activation_checkpointing_kwargs={"use_reentrant": False},
         logging_steps=max(every // 5, 1),
         logging_first_step=True,
+        logging_nan_inf_filter=False,  # the default shows a NaN loss as 0.0000
         eval_strategy="steps" if validate else "no",
         eval_steps=every,
         save_strategy="steps",

@@ -136,9 +136,12 @@ def list_price(traits: Traits) -> Decimal:
 
 
 def title(traits: Traits) -> str:
-    """The title that the visible traits decide, e.g. "Long Checked Cashmere Scarf in Camel"."""
-    words = (traits.size, traits.pattern, traits.material, traits.kind.noun)
-    return " ".join(word for word in words if word) + f" in {traits.colour}"
+    """The title that the visible traits decide, e.g. "Scarf in Camel Checked Cashmere, Long".
+
+    The noun stands first, so that it has to be told from the photo and not from the words before it.
+    """
+    words = (traits.colour, traits.pattern, traits.material)
+    return f"{traits.kind.noun} in {' '.join(word for word in words if word)}, {traits.size}"
 
 
 def shop_round(price: float) -> Decimal:

@@ -21,6 +21,7 @@ from seeworth.task import Task
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")])
 TRAINING_RECIPES = sorted(path for path in (ROOT / "recipes").glob("*.yaml") if not path.stem.endswith("-task"))
 
 
@@ -49,7 +50,7 @@ def test_make_demo_and_make_test_are_the_two_commands() -> None:
     assert re.search(r"^test: .*\n\t\$\(BIN\)/python -m pytest", makefile, re.MULTILINE)
 
 
-@pytest.mark.parametrize("page", sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")]), ids=lambda p: p.name)
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)
 def test_every_link_between_documents_leads_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\(([^)#]+)", page.read_text(encoding="utf-8")):
         if not target.startswith(("http:", "https:")):
@@ -76,7 +77,8 @@ def test_the_tiny_recipe_is_what_the_demo_trains() -> None:
 
 def test_the_cli_page_is_the_generated_one() -> None:
     spec = importlib.util.spec_from_file_location("make_cli", ROOT / "docs" / "make_cli.py")
-    assert spec and spec.loader
+    assert spec is not None
+    assert spec.loader is not None
     maker = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(maker)
     assert (ROOT / "docs" / "cli.md").read_text(encoding="utf-8") == maker.page(), "run make docs"
@@ -85,7 +87,8 @@ def test_the_cli_page_is_the_generated_one() -> None:
 
 @pytest.mark.parametrize("example", ["one_photo", "your_own_csv"])
 def test_the_examples_run(example: str) -> None:
-    done = subprocess.run([sys.executable, str(ROOT / "examples" / f"{example}.py")], capture_output=True, text=True, timeout=300, check=False)
+    command = [sys.executable, str(ROOT / "examples" / f"{example}.py")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
     expected = {"one_photo": "answer ", "your_own_csv": "->"}[example]
     assert expected in done.stdout

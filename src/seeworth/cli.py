@@ -73,7 +73,10 @@ def _bare_flags(argv: list[str]) -> list[str]:
     settings_class = VERBS[argv[0]][0] if argv and argv[0] in VERBS else None
     switches = {f"--{one.name}" for one in fields(settings_class) if one.type == "bool"} if settings_class else set()
     following = [*argv, ""][1:]
-    return [f"{word}=true" if word in switches and after not in ("true", "false") else word for word, after in zip(argv, following, strict=True)]
+    return [
+        f"{word}=true" if word in switches and after not in ("true", "false") else word
+        for word, after in zip(argv, following, strict=True)
+    ]
 
 
 def _model_errors() -> tuple[type[Exception], ...]:

@@ -77,7 +77,7 @@ class Track:
 class Wandb:
     """A Weights & Biases run inside `folder/wandb`; offline unless the user is logged in or WANDB_MODE says otherwise."""
 
-    def __init__(self, folder: Path, *, project: str, name: str, job_type: str, config: Mapping[str, Any], run_id: str | None = None) -> None:
+    def __init__(self, folder: Path, *, project: str, name: str, job_type: str, config: Mapping[str, Any]) -> None:
         home = (folder / "wandb").resolve()
         home.mkdir(parents=True, exist_ok=True)
         for variable, place in (("WANDB_DATA_DIR", "data"), ("WANDB_CACHE_DIR", "cache"), ("WANDB_CONFIG_DIR", "config")):
@@ -89,7 +89,6 @@ class Wandb:
         self.run = wandb.init(
             project=os.environ.get("WANDB_PROJECT", project),
             name=name,
-            id=run_id,
             job_type=job_type,
             dir=str(folder.resolve()),
             config=dict(config),

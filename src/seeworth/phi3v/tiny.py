@@ -17,6 +17,7 @@ from .configuration import Phi3VConfig
 from .image_processing import Phi3VImageProcessor
 from .modeling import Phi3VForCausalLM
 from .processing import CHAT_TEMPLATE, Phi3VProcessor
+from .tiny_start import start_tower
 
 TILE_SIZE = 112  # pixels a side: 8 x 8 patches of 14 pixels, 4 x 4 tokens
 _ADDED = ("<|endoftext|>", "<|assistant|>", "<|system|>", "<|end|>", "<|user|>", "<|image|>")
@@ -31,6 +32,7 @@ def make_tiny(texts: Iterable[str], *, seed: int = 0, num_crops: int = 1) -> tup
     )
     set_seed(seed)
     model = Phi3VForCausalLM(tiny_config(len(tokenizer), processor.ids))
+    start_tower(model.model.vision_embed_tokens.img_processor.vision_model)
     return model.to(torch.float32), processor
 
 
@@ -47,10 +49,10 @@ def tiny_config(vocab_size: int, ids: dict[str, int]) -> Phi3VConfig:
     }
     return Phi3VConfig(
         vocab_size=vocab_size,
-        hidden_size=192,
-        intermediate_size=512,
-        num_hidden_layers=4,
-        num_attention_heads=6,
+        hidden_size=160,
+        intermediate_size=448,
+        num_hidden_layers=3,
+        num_attention_heads=5,
         max_position_embeddings=4096,
         initializer_range=0.07,  # about 1/sqrt(hidden): with the 0.02 of large models a narrow one learns to look far later
         rope_parameters={"rope_type": "default", "rope_theta": 10000.0},

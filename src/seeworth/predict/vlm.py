@@ -68,7 +68,9 @@ class VLM:
         return [text.strip() for text in tokenizer.batch_decode(new, skip_special_tokens=True)]
 
 
-def load_base(model: str, *, dtype: str = "auto", attn_implementation: str = "auto", num_crops: int | None = None) -> tuple[Any, Phi3VProcessor]:
+def load_base(
+    model: str, *, dtype: str = "auto", attn_implementation: str = "auto", num_crops: int | None = None
+) -> tuple[Any, Phi3VProcessor]:
     """A Hub id or folder -> model on this machine's device, and its processor. Raises ModelError in one line."""
     library_logging.disable_progress_bar()
     asked = {} if attn_implementation == "auto" else {"attn_implementation": attn_implementation}
@@ -103,7 +105,7 @@ def read_run(run: Path) -> dict[str, Any]:
     with told_as(RunError, ValueError, where=path):
         about: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     if about.get("format") != RUN_FORMAT:
-        raise RunError(f"{path} has format {about.get('format')!r}, this version reads {RUN_FORMAT}: train again or use the matching seeworth")
+        raise RunError(f"{path} has format {about.get('format')!r}, this version reads {RUN_FORMAT}: train again")
     return about
 
 

@@ -10,7 +10,8 @@ from ..settings import TrainSettings
 
 _LANGUAGE = r"model\.layers\.\d+\.(self_attn\.(qkv_proj|o_proj)|mlp\.(gate_up_proj|down_proj))"
 _PROJECTOR = r"model\.vision_embed_tokens\.img_projection\.(0|2)"
-_VISION = r"model\.vision_embed_tokens\.img_processor\.vision_model\.encoder\.layers\.({layers})\.(self_attn\.(q_proj|k_proj|v_proj|out_proj)|mlp\.(fc1|fc2))"
+_TOWER = r"model\.vision_embed_tokens\.img_processor\.vision_model\.encoder\.layers"
+_VISION = _TOWER + r"\.({layers})\.(self_attn\.(q_proj|k_proj|v_proj|out_proj)|mlp\.(fc1|fc2))"
 
 
 def attach_lora(model: Any, settings: TrainSettings) -> Any:

@@ -8,7 +8,6 @@
 from __future__ import annotations
 
 import json
-import os
 import platform
 import shutil
 import time
@@ -166,4 +165,4 @@ def _write_last(path: Path, about: dict[str, Any]) -> None:
     """Written under another name and moved into place: its existence means that the training finished."""
     part = path.with_suffix(".part")
     part.write_text(json.dumps(about, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    os.replace(part, path)
+    part.replace(path)

@@ -14,10 +14,8 @@ from PIL import Image
 from .texture import Colour, Plane, cloud, colour
 
 Photo = NDArray[np.float32]
-_TONES = (
-    (0.92, 0.91, 0.89), (0.84, 0.82, 0.78), (0.75, 0.77, 0.80), (0.88, 0.82, 0.76), (0.66, 0.64, 0.61),
-    (0.82, 0.86, 0.84), (0.52, 0.53, 0.56), (0.90, 0.86, 0.87), (0.62, 0.58, 0.52), (0.40, 0.41, 0.43),
-)  # fmt: skip
+_LIGHT = ((0.95, 0.95, 0.94), (0.92, 0.91, 0.89), (0.89, 0.90, 0.91), (0.90, 0.86, 0.87), (0.88, 0.84, 0.79), (0.85, 0.88, 0.86))
+_GREY = ((0.75, 0.77, 0.80), (0.66, 0.64, 0.61), (0.62, 0.58, 0.52), (0.52, 0.53, 0.56))
 _WOODS = ((0.72, 0.56, 0.40), (0.58, 0.43, 0.30), (0.82, 0.73, 0.61), (0.46, 0.36, 0.28))
 
 
@@ -35,7 +33,8 @@ def backdrop(width: int, height: int, avoid: Photo, rng: np.random.Generator) ->
 
 
 def _tone(rng: np.random.Generator) -> Colour:
-    tone = np.array(_TONES[int(rng.integers(len(_TONES)))]) + rng.normal(0, 0.012, 3)
+    tones = _LIGHT if rng.random() < 0.8 else _GREY
+    tone = np.array(tones[int(rng.integers(len(tones)))]) + rng.normal(0, 0.012, 3)
     return np.clip(tone, 0.05, 0.97).astype(np.float32)
 
 
@@ -55,13 +54,13 @@ def _sweep(shape: tuple[int, int], rng: np.random.Generator) -> Photo:
     """A studio's paper roll: a soft turn from wall to floor."""
     turn = 1 / (1 + np.exp(-(_rows(shape) - np.float32(rng.uniform(0.6, 0.8))) * 14))
     pool = (_columns(shape) - np.float32(rng.uniform(0.3, 0.7))) ** 2 + (_rows(shape) - np.float32(0.4)) ** 2
-    return _paint(1.04 - 0.35 * pool + np.float32(rng.uniform(-0.12, 0.06)) * turn, _tone(rng))
+    return _paint(1.03 - 0.2 * pool + np.float32(rng.uniform(-0.12, 0.06)) * turn, _tone(rng))
 
 
 def _gradient(shape: tuple[int, int], rng: np.random.Generator) -> Photo:
     angle = rng.uniform(0, 2 * np.pi)
     ramp = np.float32(np.cos(angle)) * (_columns(shape) - 0.5) + np.float32(np.sin(angle)) * (_rows(shape) - 0.5)
-    return _paint(1 + np.float32(0.3) * ramp, _tone(rng))
+    return _paint(1 + np.float32(0.15) * ramp, _tone(rng))
 
 
 def _shelf(shape: tuple[int, int], rng: np.random.Generator) -> Photo:
@@ -119,4 +118,4 @@ def _concrete(shape: tuple[int, int], rng: np.random.Generator) -> Photo:
 
 _Draw = Callable[[tuple[int, int], np.random.Generator], Photo]
 _KINDS: tuple[_Draw, ...] = (_sweep, _gradient, _shelf, _wood, _marble, _cloth, _concrete)
-_WEIGHTS = (0.3, 0.14, 0.13, 0.14, 0.09, 0.12, 0.08)
+_WEIGHTS = (0.56, 0.2, 0.07, 0.05, 0.04, 0.05, 0.03)  # a shop takes most of its photos in a studio

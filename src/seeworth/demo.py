@@ -14,7 +14,7 @@ from .settings import DemoSettings, EvaluateSettings, SampleSettings, TrainSetti
 # What the tiny model wants on a CPU; recipes/tiny.yaml holds the same, and a test keeps them equal.
 TINY = {
     "model": "tiny",
-    "num_train_epochs": 11.0,
+    "num_train_epochs": 8.5,
     "per_device_train_batch_size": 16,
     "per_device_eval_batch_size": 32,
     "gradient_accumulation_steps": 1,
@@ -22,7 +22,7 @@ TINY = {
     "weight_decay": 0.05,
     "warmup_ratio": 0.05,
     "augment": 0.5,
-    "evals_per_run": 4,
+    "evals_per_run": 3,
     "eval_records": 32,
 }
 

@@ -67,6 +67,7 @@ class Product:
 
 
 PLAIN = ""
+MOSTLY_PLAIN = 0.4  # share of products that are plain before a pattern is picked
 _ALL = {PLAIN: 1.0, "Striped": 1.15, "Checked": 1.35, "Dotted": 1.55}
 _WOVEN = {PLAIN: 1.0, "Striped": 1.2, "Checked": 1.45}
 _CHECK = {PLAIN: 1.0, "Checked": 1.35}
@@ -185,6 +186,8 @@ def _shares(rows: int) -> list[int]:
 
 def _group(kind: Kind, size: int, code: str, rng: np.random.Generator) -> list[Product]:
     material, pattern = _pick(kind.materials, rng), _pick(kind.patterns, rng)
+    if PLAIN in kind.patterns and rng.random() < MOSTLY_PLAIN:
+        pattern = PLAIN
     length = str(rng.choice(list(kind.sizes)))
     noise = math.exp(SIGMA * float(np.clip(rng.standard_normal(), -CUT, CUT)))
     reduced = 0.3 if rng.random() < 0.3 else 0.0

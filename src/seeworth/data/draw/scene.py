@@ -87,7 +87,7 @@ def _look(traits: Traits, rng: np.random.Generator) -> Look:
 
 
 def _pose(photo: Photo, parts: Sequence[Part], rng: np.random.Generator) -> tuple[Stage, list[Part]]:
-    """Mirror, turn, stretch a little, and fit: the product fills 72 to 92 % of the photo whatever its size.
+    """Mirror, turn, stretch a little, and fit: the product fills 80 to 94 % of the photo whatever its size.
 
     Returns the stage, and the parts in the stage's unit: half the product's longer side.
     """
@@ -100,9 +100,9 @@ def _pose(photo: Photo, parts: Sequence[Part], rng: np.random.Generator) -> tupl
     matrix = turn @ stretch @ np.diag([float(rng.choice([-1.0, 1.0])), 1.0])
     low, high = extent([part.moved(lambda points: points @ matrix.T) for part in parts])
     size = np.array([photo.shape[1], photo.shape[0]])
-    scale = float(rng.uniform(0.72, 0.92)) * float((size / (high - low)).min())
+    scale = float(rng.uniform(0.80, 0.94)) * float((size / (high - low)).min())
     room = size - (high - low) * scale
-    offset = room * (0.5 + rng.uniform(-0.3, 0.3, 2)) - low * scale
+    offset = room * (0.5 + rng.uniform(-0.25, 0.25, 2)) - low * scale
     return Stage(photo, matrix * scale, offset, scale, _light(rng), rng), parts
 
 

@@ -5,13 +5,13 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: demo test check install docs lock soak clean
+.PHONY: demo test check install docs lock clean
 
 demo: $(INSTALLED)  ## sample, train, evaluate, report on this machine's CPU, with no network; finished stages are kept
 	$(BIN)/seeworth demo
 
 test: $(INSTALLED)  ## every test
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --dist loadfile
 
 check: $(INSTALLED)  ## style, types, layers
 	$(BIN)/ruff check src tests benchmarks examples

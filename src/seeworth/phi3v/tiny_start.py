@@ -59,8 +59,10 @@ def _cosines(channels: int, patch: int) -> Tensor:
             for v in range(patch):
                 frequency = math.hypot(u, v)
                 found.append((frequency + (2.5 if colour else 0.0), colour, u, v, (1 + frequency) ** 1.6 / 18 * (3 if colour else 1)))
-    lowest = sorted(found)[:channels]
-    return torch.stack([scale * colours[colour][:, None, None] * torch.outer(basis[u], basis[v]) for _, colour, u, v, scale in lowest]).float()
+    filters = []
+    for _, colour, u, v, scale in sorted(found)[:channels]:
+        filters.append(scale * colours[colour][:, None, None] * torch.outer(basis[u], basis[v]))
+    return torch.stack(filters).float()
 
 
 def _places(side: int, frequencies: Tensor) -> Tensor:

@@ -97,7 +97,7 @@ class Wandb:
             reinit="create_new",
         )
         self.run.define_metric(STEP)
-        for family in ("train/*", "eval/*", "test/*"):
+        for family in ("train/*", "eval/*", "final/*"):
             self.run.define_metric(family, step_metric=STEP)
 
     def log(self, step: int, figures: Mapping[str, float]) -> None:

@@ -13,7 +13,7 @@ def model_card(about: dict[str, Any]) -> str:
     head: dict[str, Any] = {"library_name": "peft" if lora else "transformers", "pipeline_tag": "image-text-to-text", "license": "mit"}
     if lora:
         head["base_model"] = about["model"]
-    figures = "\n".join(f"| {name.removeprefix('eval/')} | {value:.4g} |" for name, value in about["validation"].items())
+    figures = "\n".join(f"| {name.partition('/')[2]} | {value:.4g} |" for name, value in about["validation"].items())
     return f"""---
 {yaml.safe_dump(head, sort_keys=False).strip()}
 ---

@@ -65,7 +65,8 @@ def run(settings: TrainSettings) -> None:
     answering.model.model = trainer.model
     figures = _best_figures(trainer, validation)
     if validation:
-        figures |= answering.answer(trainer.state.global_step, validation[: max(settings.eval_records, 200)])
+        # Another family than eval/: more records, and the best checkpoint, so no point on the same curve.
+        figures |= answering.answer(trainer.state.global_step, validation[: max(settings.eval_records, 200)], "final")
     about = _about(settings, dataset, trainer, minutes, figures)
     _write(out, trainer.model, encoder, plain, about)
     track.finish(figures)

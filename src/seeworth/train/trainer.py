@@ -65,18 +65,18 @@ class Answering(TrainerCallback):
         if state.global_step >= state.max_steps:  # the last step counts too, wherever the interval falls
             control.should_evaluate = control.should_save = True
 
-    def answer(self, step: int, records: Sequence[Record]) -> dict[str, float]:
-        """Answer the records, log the table and the figures, return the figures."""
+    def answer(self, step: int, records: Sequence[Record], family: str = "eval") -> dict[str, float]:
+        """Answer the records, log the table and the figures as `family`/name, return the figures."""
         task = self.model.encoder.task
         predictions = list(self.model(records))
-        figures = {f"eval/{name}": value for name, value in validation_figures(task, records, predictions).items()}
+        figures = {f"{family}/{name}": value for name, value in validation_figures(task, records, predictions).items()}
         rows = []
         for record, prediction in zip(records, predictions, strict=True):
             reading = task.read(prediction.text)
             fields = {f"{one.name} read": reading.values.get(one.name, "") for one in task.answer_fields}
             row = {"id": record.id, "photo": record.photo, "truth": task.write(record.values), "answer": prediction.text}
             rows.append(row | fields | {"problems": "; ".join(reading.problems)})
-        self.track.answers(step, "eval/answers", rows)
+        self.track.answers(step, f"{family}/answers", rows)
         self.track.log(step, figures)
         return figures
 

@@ -14,7 +14,7 @@ from .settings import DemoSettings, EvaluateSettings, SampleSettings, TrainSetti
 # What the tiny model wants on a CPU; recipes/tiny.yaml holds the same, and a test keeps them equal.
 TINY = {
     "model": "tiny",
-    "num_train_epochs": 6.75,
+    "num_train_epochs": 8.5,
     "per_device_train_batch_size": 16,
     "per_device_eval_batch_size": 32,
     "gradient_accumulation_steps": 1,
@@ -24,7 +24,6 @@ TINY = {
     "augment": 0.5,
     "evals_per_run": 3,
     "eval_records": 32,
-    "dataloader_num_workers": 1,
 }
 
 

@@ -182,7 +182,7 @@ class DemoSettings:
 
     output_dir: Path = Path("demo")
     """Folder for data, run and evaluation; finished stages in it are kept."""
-    rows: int = 10000
+    rows: int = 7000
     """Products to draw."""
     seed: int = 0
     """Of everything."""

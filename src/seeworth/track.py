@@ -35,13 +35,11 @@ class Track:
     Args:
         folder: the run folder.
         listeners: what else hears the events.
-        append: go on with a log that is there instead of starting it anew.
     """
 
-    def __init__(self, folder: Path, listeners: Sequence[Listener] = (), append: bool = False) -> None:
+    def __init__(self, folder: Path, listeners: Sequence[Listener] = ()) -> None:
         self.path = folder / "log.jsonl"
-        if not append:
-            self.path.write_text("", encoding="utf-8")
+        self.path.write_text("", encoding="utf-8")
         self.listeners = list(listeners)
         self.start = time.time()
 

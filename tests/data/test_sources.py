@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from seeworth.data.sources import CsvTable, ImageFolder, open_source, photo_path
-from seeworth.errors import DataError, PhotoError
+from seeworth.data.sources import CsvTable, ImageFolder, open_source
+from seeworth.errors import DataError
 
 
 def cells(path: Path) -> list[dict[str, str]]:
@@ -152,46 +152,3 @@ def test_links_to_folders_are_not_followed(tmp_path: Path) -> None:
     root = tree(tmp_path / "p", "hats/1.jpg")
     (root / "hats" / "round").symlink_to(root)
     assert [row.cells["file_name"] for row in open_source(root)] == ["hats/1.jpg", "hats/round"]
-
-
-def test_photo_paths_stay_in_their_folder(tmp_path: Path) -> None:
-    home = tree(tmp_path / "home", "a.jpg", "sub/b.jpg")
-    tree(tmp_path, "secret.jpg")
-    (home / "link.jpg").symlink_to(tmp_path / "secret.jpg")
-    (home / "up").symlink_to(tmp_path)
-    (home / "inner.jpg").symlink_to("a.jpg")
-    for cell in ("a.jpg", " a.jpg ", "sub/../a.jpg", "./a.jpg", str(home / "a.jpg"), "inner.jpg"):
-        assert photo_path(home, cell) == (home / "a.jpg").resolve()
-    assert photo_path(home, r"sub\b.jpg").is_file()
-    for cell in ("../secret.jpg", str(tmp_path / "secret.jpg"), "link.jpg", "up/secret.jpg", r"..\secret.jpg", "/etc/passwd"):
-        with pytest.raises(PhotoError, match="leaves the folder") as problem:
-            photo_path(home, cell)
-        assert problem.value.code == "outside"
-
-
-@pytest.mark.parametrize(
-    ("cell", "code"),
-    [
-        ("", "photo_missing"),
-        ("N.A.", "photo_missing"),
-        ("https://shop.example/1.jpg", "remote_photo"),
-        ("HTTP://shop.example/1", "remote_photo"),
-        ("//cdn.example/1.jpg", "remote_photo"),
-        ("file:///etc/passwd", "bad_address"),
-        ("data:image/png;base64,AAAA", "bad_address"),
-        ("s3://bucket/1.jpg", "bad_address"),
-        ("a\0b.jpg", "missing"),
-    ],
-)
-def test_what_is_no_path_has_its_code(tmp_path: Path, cell: str, code: str) -> None:
-    with pytest.raises(PhotoError) as problem:
-        photo_path(tmp_path, cell)
-    assert problem.value.code == code
-
-
-def test_a_circle_of_links_is_no_photo(tmp_path: Path) -> None:
-    (tmp_path / "a.jpg").symlink_to("b.jpg")
-    (tmp_path / "b.jpg").symlink_to("a.jpg")
-    with pytest.raises(PhotoError) as problem:
-        photo_path(tmp_path, "a.jpg")
-    assert problem.value.code == "missing"

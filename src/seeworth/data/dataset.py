@@ -15,7 +15,6 @@ import hashlib
 import json
 import os
 import re
-import secrets
 import shutil
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
@@ -30,6 +29,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ..errors import DataError, SettingsError, told_as
+from ..files import DRAFT, write_whole
 from ..record import Record, Split, Value
 from ..task import Task
 from .metadata import COLUMNS, UNASSIGNED, Row, Tally, some, write_metadata
@@ -52,7 +52,6 @@ FORMAT = 1
 MANIFEST, METADATA, REJECTED, PHOTOS = "dataset.json", "metadata.parquet", "rejected.jsonl", "photos"
 _UNFINISHED = ".seeworth-unfinished"  # stands in the folder from prepare_folder until dataset.json is written
 _OURS = {MANIFEST, METADATA, REJECTED, PHOTOS, _UNFINISHED, "products.csv"}  # products.csv: the table beside sample data
-_DRAFT = re.compile(r"\..+\.[0-9]+\.[0-9a-f]{8}")  # what `_write_atomically` leaves when it is killed
 
 
 @dataclass(frozen=True)
@@ -75,7 +74,7 @@ def prepare_folder(folder: Path, overwrite: bool) -> None:
     if folder.exists() and not folder.is_dir():
         raise SettingsError(f"{folder}: is a file; expected a folder to make: choose another name")
     found = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
-    drafts = {name for name in found if _DRAFT.fullmatch(name)}
+    drafts = {name for name in found if DRAFT.fullmatch(name)}
     if found and not overwrite:
         raise SettingsError(f"{folder}: is there already and not empty: add --overwrite to replace it, or choose another folder")
     if found and _UNFINISHED not in found and not _is_ours(folder / MANIFEST):
@@ -105,7 +104,7 @@ def store_photo(folder: Path, data: bytes, extension: str) -> tuple[str, str]:
     path = folder / file_name
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
-        _write_atomically(path, data)
+        write_whole(path, data)
     return file_name, sha256
 
 
@@ -141,7 +140,7 @@ def write_dataset(folder: Path, task: Task, rows: Iterable[Row], *, source: Mapp
         "source": dict(source),
         "fingerprint": _sha256(folder / METADATA),
     }
-    _write_atomically(folder / MANIFEST, (json.dumps(manifest, indent=2, ensure_ascii=False) + "\n").encode())
+    write_whole(folder / MANIFEST, json.dumps(manifest, indent=2, ensure_ascii=False) + "\n")
     (folder / _UNFINISHED).unlink(missing_ok=True)
 
 
@@ -257,16 +256,6 @@ def _stored(folder: Path) -> Iterator[str]:
             if shelf.is_dir(follow_symlinks=False):
                 with os.scandir(shelf) as files:
                     yield from (f"{PHOTOS}/{shelf.name}/{file.name}" for file in files if file.is_file(follow_symlinks=False))
-
-
-def _write_atomically(path: Path, data: bytes) -> None:
-    """Write a file that is either there whole or not there."""
-    draft = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
-    try:
-        draft.write_bytes(data)
-        draft.replace(path)
-    finally:
-        draft.unlink(missing_ok=True)
 
 
 def _sha256(path: Path) -> str:

@@ -9,15 +9,15 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 from ..errors import DataError, PhotoError, SettingsError, TaskError
 from ..record import Split, Value
 from ..task import Field, Task, valid_value
+from .address import Address, EmbeddedPhoto, address_of
 from .cells import CellError, NumberFormat, clean_text, shown
 from .dataset import Rejected
-from .sources import Source, SourceRow, photo_path
+from .sources import Source, SourceRow
 
 MAX_TEXT = 300  # characters of a text or category of the task; longer ones are descriptions, not titles
 
@@ -97,7 +97,7 @@ class Draft:
 
     number: int
     id: str
-    photo: Path
+    photo: Address
     photo_cell: str
     group: str  # "" when the row names none
     split: Split | None
@@ -127,7 +127,7 @@ class RowReader:
             values: dict[str, Value] = {one.name: self._value(one, row) for one in self.task.fields}
             values |= {other: clean_text(row.cells[column]) for column, other in self._others.items()}
             group = clean_text(row.cells[self.columns.group]) if self.columns.group else ""
-            photo = photo_path(self.photos, cell)
+            photo = self._address(row, cell)
             return Draft(row.number, name, photo, cell, group, self._split(row), values)
         except CellError as problem:
             return Rejected(row.number, name or None, _short(cell), problem.code, problem.words)
@@ -169,6 +169,10 @@ class RowReader:
         if currency and currency.upper() != one.unit.upper() and not says_its_own:
             raise CellError("unit_differs", f"expected {one.unit}, found {shown(currency)} in column {self.columns.currency}")
         return number
+
+    def _address(self, row: SourceRow, cell: str) -> Address:
+        embedded = row.embedded.get(self.columns.photo)
+        return EmbeddedPhoto(embedded) if embedded is not None else address_of(self.photos, cell)
 
     def _split(self, row: SourceRow) -> Split | None:
         if not self.columns.split or not (word := clean_text(row.cells[self.columns.split])):

@@ -23,6 +23,7 @@ from ..errors import DataError, PhotoError, SettingsError
 from ..record import SPLITS, Split
 from ..settings import ImportSettings, to_plain
 from ..task import Task
+from .address import Address, EmbeddedPhoto, RemotePhoto
 from .cells import shown
 from .dataset import REJECTED, UNASSIGNED, Dataset, Rejected, Row, prepare_folder, store_photo, write_dataset, write_rejected
 from .photo import normalise, read_photo
@@ -133,10 +134,12 @@ def _with_photos(drafts: Iterable[Draft | Rejected], folder: Path, processes: in
                 raise DataError(f"{where}: a worker process died, perhaps for lack of memory: try --processes 1") from problem
 
 
-def _store(folder: Path, photo: Path) -> Stored:
+def _store(folder: Path, photo: Address) -> Stored:
     """Runs in a worker process: one photo from its file into the dataset folder."""
+    if isinstance(photo, RemotePhoto):
+        return Stored(code="remote_photo", reason=f"{shown(photo.url)} is on the web; it is not downloaded yet: fetch it and name the file")
     try:
-        data, extension, width, height, phash = normalise(read_photo(photo))
+        data, extension, width, height, phash = normalise(photo.data if isinstance(photo, EmbeddedPhoto) else read_photo(photo.path))
     except PhotoError as problem:
         return Stored(code=problem.code, reason=str(problem))
     file_name, sha256 = store_photo(folder, data, extension)

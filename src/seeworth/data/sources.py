@@ -1,20 +1,19 @@
 """Where rows come from: a CSV or TSV file, or a folder of photos. Both become a table of text cells, read one row at a time.
 
 Tells a file's encoding and delimiter. Knows nothing of tasks, of what a cell means or of how a photo is decoded; a photo
-is still a cell here, turned into a path inside the source's folder by `photo_path`.
+is still a cell here; `address` tells where it is.
 """
 
 from __future__ import annotations
 
 import csv
 import os
-import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from ..errors import DataError, PhotoError, told_as
+from ..errors import DataError, told_as
 from ..task import Field, Task
 from .cells import clean_text, shown
 
@@ -26,12 +25,16 @@ _SPLIT_FOLDERS = {"train", "training", "validation", "valid", "val", "dev", "tes
 
 @dataclass(frozen=True)
 class SourceRow:
-    """One row as the source has it: `number` counts from 1. When it is no proper row, `code` and `problem` say why."""
+    """One row as the source has it: `number` counts from 1. When it is no proper row, `code` and `problem` say why.
+
+    `embedded` holds the bytes of a photo that stands in the row itself, under the name of its column.
+    """
 
     number: int
     cells: Mapping[str, str]
     code: str = ""
     problem: str = ""
+    embedded: Mapping[str, bytes] = field(default_factory=dict)
 
 
 class Source(Protocol):
@@ -167,29 +170,6 @@ class ImageFolder:
             cells = {"file_name": file.relative_to(self.path).as_posix(), "category": parts[0] if len(parts) > 1 else "", "split": split}
             code, problem = ("", "") if len(parts) > 1 else ("no_class", "the file stands in no class folder")
             yield SourceRow(number, {name: cells[name] for name in self.columns}, code, problem)
-
-
-def photo_path(folder: Path, cell: str) -> Path:
-    """The file that a photo cell names, which must lie in `folder`.
-
-    Raises PhotoError with code photo_missing (an empty cell), remote_photo (http and https: not fetched),
-    bad_address (another scheme) or outside (a path or a link that leaves the folder).
-    """
-    name = cell.strip()
-    if name.lower() in ("", "n.a.", "n/a", "na", "nan", "none", "null", "-"):
-        raise PhotoError("photo_missing", f"expected the path of a photo, found {shown(cell)}")
-    if re.match(r"(?i)(https?:)?//", name):
-        raise PhotoError("remote_photo", f"{shown(name)} is on the web; photos are not downloaded: fetch it and name the file")
-    if re.match(r"(?i)[a-z][a-z0-9+.-]*://|(data|file|blob):", name):
-        raise PhotoError("bad_address", f"expected a path, found {shown(name)}")
-    try:
-        home = folder.resolve()
-        path = (home / name.replace("\\", "/")).resolve()
-    except (OSError, ValueError, RuntimeError) as problem:  # a NUL, a name too long, links in a circle
-        raise PhotoError("missing", f"{shown(name)} is no path: {problem}") from problem
-    if not path.is_relative_to(home):
-        raise PhotoError("outside", f"{shown(name)} leaves the folder {folder}")
-    return path
 
 
 def _folders(path: Path) -> list[Path]:

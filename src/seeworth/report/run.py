@@ -1,6 +1,6 @@
 """The verb `report`: an evaluation folder -> one HTML file that opens from disk and fetches nothing.
 
-`view` says what is shown, `charts` draws it, page.html and page.css place it. Knows nothing of models or of measuring.
+`view` says what is shown, report.html places it, the package `page` has style sheet and charts. Knows nothing of models or of measuring.
 """
 
 from __future__ import annotations
@@ -8,13 +8,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined, UndefinedError
+from jinja2 import UndefinedError
 from rich.console import Console
 
 from ..errors import RunError, told_as
 from ..evaluate import run as evaluation
 from ..evaluate.folder import read_manifest
 from ..evaluate.show import show as show_figures
+from ..files import write_whole
+from ..page.render import render as template
 from ..settings import EvaluateSettings, ReportSettings
 from . import view
 
@@ -27,9 +29,7 @@ def run(settings: ReportSettings) -> Path:
     page = render(settings.evaluation)
     with told_as(RunError, OSError, where=path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        draft = path.with_name(f".{path.name}.new")
-        draft.write_text(page, encoding="utf-8")
-        draft.replace(path)
+        write_whole(path, page)
     print(f"report: {path}")
     return path
 
@@ -52,13 +52,7 @@ def render(folder: Path) -> str:
     where = f"{folder / 'evaluation.json'} is broken, evaluate once more"
     with told_as(RunError, KeyError, TypeError, IndexError, ValueError, AttributeError, UndefinedError, where=where):
         shown = _sections(content, folder)
-        return _environment().get_template("page.html").render(content=content, **shown)
-
-
-def _environment() -> Environment:
-    """Everything that is put into the page is escaped, unless `charts` made it."""
-    loader = PackageLoader("seeworth.report", "")
-    return Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+        return template("seeworth.report", "report.html", content=content, **shown)
 
 
 def _sections(content: dict[str, Any], folder: Path) -> dict[str, Any]:

@@ -1,11 +1,10 @@
 """What the page shows: evaluation.json in words, tables and charts, section by section.
 
-Every number comes from evaluation.json; nothing is measured here, and the page's look is left to page.html and page.css.
+Every number comes from evaluation.json; nothing is measured here, and the page's look is left to report.html and the package `page`.
 """
 
 from __future__ import annotations
 
-import base64
 import io
 import json
 import math
@@ -19,7 +18,8 @@ from PIL import Image
 from ..errors import RunError
 from ..evaluate.estimate import Estimate
 from ..evaluate.words import figure, interval, number
-from . import charts
+from ..page import charts
+from ..page.render import data_uri
 
 Content: TypeAlias = Mapping[str, Any]
 
@@ -220,7 +220,7 @@ def _photo(path: Path) -> dict[str, Any] | None:
         return None
     except OSError as problem:
         raise RunError(f"{path}: expected a JPEG thumbnail ({problem}): evaluate once more") from problem
-    return {"uri": f"data:image/jpeg;base64,{base64.b64encode(data).decode()}", "width": width, "height": height}
+    return {"uri": data_uri(data), "width": width, "height": height}
 
 
 def _read_log(path: Path) -> list[dict[str, Any]]:

@@ -22,6 +22,7 @@ from transformers import set_seed
 from ..data.dataset import Dataset
 from ..encode import Encoder
 from ..errors import DataError, SettingsError
+from ..files import write_whole
 from ..phi3v.tiny import make_tiny
 from ..predict.vlm import RUN_FORMAT, load_base
 from ..record import Record
@@ -70,7 +71,7 @@ def run(settings: TrainSettings) -> None:
     about = _about(settings, dataset, trainer, minutes, figures)
     _write(out, trainer.model, encoder, plain, about)
     track.finish(figures)
-    _write_last(out / "run.json", about)
+    write_whole(out / "run.json", json.dumps(about, indent=2, ensure_ascii=False) + "\n")  # last: the training finished
     print(f"trained {trainer.state.global_step} steps in {minutes:.1f} minutes: {out}")
 
 
@@ -160,10 +161,3 @@ def _write(out: Path, model: Any, encoder: Encoder, plain: dict[str, Any], about
     (out / "settings.yaml").write_text(yaml.safe_dump(plain, sort_keys=False, allow_unicode=True), encoding="utf-8")
     encoder.task.save(out / "task.yaml")
     (out / "README.md").write_text(model_card(about), encoding="utf-8")
-
-
-def _write_last(path: Path, about: dict[str, Any]) -> None:
-    """Written under another name and moved into place: its existence means that the training finished."""
-    part = path.with_suffix(".part")
-    part.write_text(json.dumps(about, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    part.replace(path)

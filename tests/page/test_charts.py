@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from seeworth.report.charts import Bar, Line, Scale, bars, heatmap, intervals, lines, scatter
+from seeworth.page.charts import Bar, Line, Scale, bars, heatmap, intervals, lines, scatter
 
 EVIL = '<script>alert("1")</script>'
 NAN = math.nan

@@ -1,0 +1,24 @@
+"""Files that are there whole or not at all: written under another name, then moved into place. Knows nothing of what they hold."""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+from pathlib import Path
+
+DRAFT = re.compile(r"\..+\.[0-9]+\.[0-9a-f]{8}")
+"""The name of what `write_whole` leaves behind when it is killed."""
+
+
+def write_whole(path: Path, data: bytes | str) -> None:
+    """Write a file that is either there whole or not there, whoever else writes it and whenever this process is killed.
+
+    Text is written as UTF-8. Raises OSError; then what stood under the name before still does.
+    """
+    draft = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
+    try:
+        draft.write_bytes(data.encode() if isinstance(data, str) else data)
+        draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)

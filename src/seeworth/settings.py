@@ -106,6 +106,8 @@ class TrainSettings:
     """Checkpoints kept; the best is always among them."""
     dataloader_num_workers: int = 0
     """Worker processes that decode photos; 0 decodes in the training process."""
+    photo_memory: int = 1000
+    """Most megabytes of decoded photos that are kept between passes; used without worker processes."""
     augment: float = 0.0
     """Strength of random shift, zoom and light of training photos, 0 (none) to 1."""
     seed: int = 0

@@ -44,6 +44,8 @@ class ImportSettings:
     """Folder that relative photo paths start from; the table's own folder when left out."""
     seed: int = 0
     """Decides which groups go to which split."""
+    earlier: Path | None = None
+    """An earlier dataset folder of the same source: its records keep their split, its downloaded photos are not fetched again."""
     processes: int = 0
     """Worker processes; 0 takes one for each processor."""
     overwrite: bool = False

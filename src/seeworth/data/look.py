@@ -13,6 +13,8 @@ The figures behind these limits are in docs/data.md. Knows nothing of records, g
 
 from __future__ import annotations
 
+import math
+from array import array
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -24,7 +26,7 @@ from PIL import Image
 FAR = 8  # bits between two hashes of 64
 MARGIN = 0.025  # of a side, left out on each side of the inner picture
 RESIDUE, RELATIVE = 10.0, 0.35  # grey levels, and their share of the picture's own contrast (both root mean square)
-CHROMA = 5.0  # root mean square of the difference in Cb and Cr
+CHROMA = 6.0  # root mean square of the difference in Cb and Cr
 GAIN, SHIFT, SHAPE = 0.3, 32.0, 0.1  # of contrast (logarithm), of mean brightness (levels), of width / height (logarithm)
 FLAT = 2.0  # grey levels; a picture with less contrast is blank, and its hash is noise
 
@@ -85,16 +87,16 @@ class Looks:
     @classmethod
     def of(cls, photos: Iterable[tuple[str, str, int, int]]) -> Looks:
         """From (phash, look, width, height) of each photo; taken one by one."""
-        data, shape = bytearray(), []
+        data, shape = bytearray(), array("f")
         for whole, look, width, height in photos:
             data += bytes.fromhex(whole + look)
-            shape.append(width / height)
-        table = np.frombuffer(bytes(data), dtype=np.uint8).reshape(-1, 8 + SIZE)
+            shape.append(math.log(width / height))
+        table = np.frombuffer(data, dtype=np.uint8).reshape(-1, 8 + SIZE)
         hashes = np.ascontiguousarray(table[:, :16]).view(">u8").astype(np.uint64)
-        grey = np.ascontiguousarray(table[:, 16 : 16 + 2 * GREYS]).reshape(-1, 2, GREYS)
+        grey = table[:, 16 : 16 + 2 * GREYS].reshape(-1, 2, GREYS)
         contrast = np.concatenate([part.std(axis=2, dtype=np.float32) for part in np.array_split(grey, len(grey) // 65536 + 1)])
-        colour = np.ascontiguousarray(table[:, 16 + 2 * GREYS :])
-        return cls(hashes[:, 0].copy(), hashes[:, 1].copy(), grey, colour, np.log(np.array(shape, dtype=np.float32)), contrast)
+        colour = table[:, 16 + 2 * GREYS :]
+        return cls(hashes[:, 0].copy(), hashes[:, 1].copy(), grey, colour, np.array(shape, dtype=np.float32), contrast)
 
     def __len__(self) -> int:
         return len(self.whole)

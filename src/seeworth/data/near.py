@@ -21,7 +21,7 @@ import numpy as np
 
 from .look import FAR, Flags, Hashes, Ints, Looks
 
-MOST = 256  # photos of one bucket that are compared
+MOST = 255  # photos of one bucket that are compared; fits a byte, so that the table of counts fits the cache
 BANDS = ((0, 21), (21, 21), (42, 22))  # first bit and number of bits
 CHUNK = 1 << 20  # pairs compared at a time
 
@@ -107,20 +107,20 @@ class _Buckets:
         self.first, self.mask = np.uint64(first), np.uint64((1 << bits) - 1)
         keys = self.key(hashes)
         self.order = np.argsort(keys, kind="stable")  # within a bucket the earliest photo comes first
-        self.start = np.zeros((1 << bits) + 1, dtype=np.int32)
-        np.cumsum(np.bincount(keys, minlength=1 << bits), out=self.start[1:])
+        count = np.bincount(keys, minlength=1 << bits)
+        self.start = (np.cumsum(count) - count).astype(np.int32)
+        self.count = np.minimum(count, MOST).astype(np.uint8)
 
     def key(self, hashes: Hashes) -> Ints:
         return ((hashes >> self.first) & self.mask).astype(np.int64)
 
     def members(self, keys: Ints) -> Iterator[Pairs]:
         """Chunks of (place in `keys`, photo) for the first MOST photos of each bucket."""
-        start = self.start[keys]
-        count = np.minimum(self.start[keys + 1] - start, MOST)
+        count = self.count[keys]
         who = np.flatnonzero(count)
         if not len(who):
             return
-        start, count = start[who], count[who].astype(np.int64)
+        start, count = self.start[keys[who]], count[who].astype(np.int64)
         ends = np.cumsum(count)
         cuts = np.searchsorted(ends, np.arange(0, ends[-1], CHUNK), side="right")
         for low, high in zip(cuts, [*cuts[1:], len(who)], strict=True):

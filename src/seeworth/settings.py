@@ -53,6 +53,20 @@ class ImportSettings:
 
 
 @dataclass(frozen=True)
+class CheckSettings:
+    """Prove that a dataset folder will train, before the hours are spent: splits, leaks, photos, cells, and a page of it all."""
+
+    target: Path
+    """A dataset folder, made by sample or import."""
+    output: Path | None = None
+    """HTML page to write; DATASET-check.html beside the dataset folder when left out."""
+    photos: int = 0
+    """How many photos to open and compare, evenly spread over the folder; 0 takes all."""
+    processes: int = 0
+    """Worker processes; 0 takes one for each processor."""
+
+
+@dataclass(frozen=True)
 class TrainSettings:
     """Fine-tune a model on a dataset folder."""
 

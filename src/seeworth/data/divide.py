@@ -103,11 +103,11 @@ def divide(entries: Iterable[Entry], *, column: str | None, strata: str | None, 
 
 def _leaks(groups: Groups, cells: Sequence[str], splits: Sequence[Split | None]) -> dict[str, Any]:
     """Groups in two splits: how many, how many records, examples; and how many group cells and near-identical photos are."""
-    torn = leaks(groups.names, splits)
+    torn = leaks(groups.first, splits)
     return {
         "groups": len(torn),
         "records": sum(torn.values()),
-        "examples": sorted(torn)[:10],
+        "examples": sorted(groups.names[one] for one in torn)[:10],
         "cells": len(leaks(cells, splits).keys() - {""}),
         "photos": len(leaks(groups.alike, splits)),
     }

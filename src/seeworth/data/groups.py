@@ -86,6 +86,10 @@ def group_records(members: Iterable[Member]) -> Groups:
         founds[owner[photo]] = False
     alike = [owner[first] for first in cluster[np.asarray(photos)].tolist()]
     first = _joined(cells, alike)
+    taken: dict[str, int] = {}
+    for one in first:  # a cell may read like the start of another group's sha256
+        if taken.setdefault(names[one], one) != one:
+            names[one] += f"#{one + 1}"
     return Groups([names[one] for one in first], first, founds, alike, list(_giants(names, cells, photos, first)))
 
 

@@ -21,9 +21,10 @@ import numpy as np
 
 from .look import FAR, Flags, Hashes, Ints, Looks
 
-MOST = 255  # photos of one bucket that are compared; fits a byte, so that the table of counts fits the cache
+MOST = 128  # photos of one bucket that are compared; fits a byte, so that the table of counts fits the cache
 BANDS = ((0, 21), (21, 21), (42, 22))  # first bit and number of bits
-CHUNK = 1 << 20  # pairs compared at a time
+CHUNK = 1 << 20  # pairs of hashes compared at a time
+SLICE = 1 << 14  # pairs of looks
 
 Pairs: TypeAlias = tuple[Ints, Ints]
 
@@ -36,15 +37,22 @@ def look_alikes(looks: Looks) -> tuple[Ints, Flags]:
     """
     parent = np.arange(len(looks))
     tied = np.zeros(len(looks), dtype=np.bool_)
-    for later, earlier in near_pairs(looks.whole, looks.inner):
-        news = ~tied[later] | (_roots(parent, later) != _roots(parent, earlier))
+    for later, earlier in _in_slices(near_pairs(looks.whole, looks.inner)):
+        news = (_roots(parent, later) != _roots(parent, earlier)) | ~tied[later]
         later, earlier = later[news], earlier[news]
         alike = looks.alike(later, earlier)
         later, earlier = later[alike], earlier[alike]
         tied[later] = True
-        for one, two in zip(_roots(parent, later).tolist(), _roots(parent, earlier).tolist(), strict=True):
+        for one, two in {*zip(_roots(parent, later).tolist(), _roots(parent, earlier).tolist(), strict=True)}:
             _join(parent, one, two)
     return _roots(parent, np.arange(len(looks))), tied
+
+
+def _in_slices(pairs: Iterator[Pairs]) -> Iterator[Pairs]:
+    """The same pairs a few at a time, so that what the first ones tie spares the others the comparison of their looks."""
+    for later, earlier in pairs:
+        for start in range(0, len(later), SLICE):
+            yield later[start : start + SLICE], earlier[start : start + SLICE]
 
 
 def _roots(parent: Ints, photos: Ints) -> Ints:

@@ -190,7 +190,8 @@ def _of_the_leaks(check: Check) -> Iterator[tuple[str, str]]:
             measured = sum(split in ("validation", "test") for split in held)
             few = kind == "near" and measured <= NEAR_LEAKS * sum(split in ("validation", "test") for split in table.splits)
             tone = "mixed" if few else "bad"
-            yield tone, f"leak: {len(found)} {what} ({measured} validation and test records): what is measured on them is too good"
+            advice = "they may be look-alikes, see the page" if few else "what is measured on them is too good"
+            yield tone, f"leak: {len(found)} {what} ({measured} validation and test records): {advice}"
     if not check.leaks:
         yield "good", "no leak: no group, no photo and no near-identical photo stands in two splits"
 

@@ -33,6 +33,8 @@ FLAT = 2.0  # grey levels; a picture with less contrast is blank, and its hash i
 GREYS, COLOURS = 64, 32  # bytes: 8 x 8 of Y, 4 x 4 of Cb and of Cr
 SIZE = 8 + 2 * GREYS + COLOURS
 
+_COSINES = np.cos(np.pi * np.arange(8)[:, None] * (2 * np.arange(32)[None, :] + 1) / 64)  # float64[frequency, place], the DCT-II
+
 Ints: TypeAlias = NDArray[np.int64]
 Hashes: TypeAlias = NDArray[np.uint64]
 Bytes: TypeAlias = NDArray[np.uint8]
@@ -47,17 +49,15 @@ def phash(image: Image.Image, box: tuple[float, float, float, float] | None = No
     "Implementation and Benchmarking of Perceptual Image Hash Functions", 2010, in the form of the Python package imagehash).
     """
     grey = np.asarray(image.convert("L").resize((32, 32), Image.Resampling.LANCZOS, box=box, reducing_gap=3.0), dtype=np.float64)
-    n = np.arange(32)
-    cosines = np.cos(np.pi * n[:8, None] * (2 * n[None, :] + 1) / 64)
-    low = np.round(cosines @ grey @ cosines.T, 3)  # rounded: a blank picture must not be told by the noise of the sum
+    low = np.round(_COSINES @ grey @ _COSINES.T, 3)  # rounded: a blank picture must not be told by the noise of the sum
     return np.packbits(low > np.median(low)).tobytes().hex()
 
 
 def look_of(image: Image.Image) -> str:
     """An RGB picture's look: 2 x SIZE hex digits, the inner picture's phash, then Y whole and inner, Cb and Cr."""
-    small = image.resize((128, 128), Image.Resampling.BOX, reducing_gap=2.0)  # what follows is cheap, however large the photo
-    edge = 128 * MARGIN
-    inner = (edge, edge, 128 - edge, 128 - edge)
+    small = image.resize((64, 64), Image.Resampling.BOX, reducing_gap=2.0)  # what follows is cheap, however large the photo
+    edge = 64 * MARGIN
+    inner = (edge, edge, 64 - edge, 64 - edge)
     grey, blue, red = small.convert("YCbCr").split()
     parts = (_blurred(grey, 8), _blurred(grey, 8, inner), _blurred(blue, 4), _blurred(red, 4))
     return phash(grey, inner) + b"".join(parts).hex()

@@ -256,12 +256,30 @@ def test_the_command_ends_with_status_1_and_one_line(make: Callable[..., Path], 
 
 
 def test_a_setting_that_cannot_be_is_told(make: Callable[..., Path]) -> None:
+    folder = make()
     with pytest.raises(SettingsError, match="0 or more"):
-        run(CheckSettings(make(), photos=-1))
+        run(CheckSettings(folder, photos=-1))
+    with pytest.raises(SettingsError, match="lies in the dataset folder"):
+        run(CheckSettings(folder, output=folder / "page.html"))
+
+
+def test_empty_cells_of_a_changed_table_end_in_no_traceback(make: Callable[..., Path]) -> None:
+    folder = make()
+    table = pq.read_table(folder / "metadata.parquet", partitioning=None)
+    lines = table.to_pylist()
+    for number, name in enumerate(table.column_names):
+        lines[number][name] = float("nan") if name == "full_price" else None
+    pq.write_table(table.from_pylist(lines, schema=table.schema), folder / "metadata.parquet")
+    with pytest.raises(DataError, match="would not train"):
+        run(CheckSettings(folder))
+    page = page_of(folder).read_text()
+    assert "3 records have no answer that the task can write" in page
+    assert "4 photos cannot be used" in page
 
 
 def test_the_page_stands_beside_the_folder_however_it_is_called(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "shop").mkdir()
     monkeypatch.chdir(tmp_path / "shop")
     assert page_of(Path()) == tmp_path / "shop-check.html"
+    assert page_of(Path("..")) == tmp_path.parent / f"{tmp_path.name}-check.html"
     assert page_of(tmp_path / "shop") == tmp_path / "shop-check.html"

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageDraw, ImageEnhance, ImageOps
 
@@ -176,6 +176,7 @@ def connected(keys: list[tuple[str, str]]) -> list[int]:
     return labels
 
 
+@settings(deadline=None)
 @given(CELLS)
 def test_records_are_one_group_exactly_when_cells_and_photos_connect_them(keys: list[tuple[str, str]]) -> None:
     groups = group_records(plain(*key) for key in keys)
@@ -185,6 +186,7 @@ def test_records_are_one_group_exactly_when_cells_and_photos_connect_them(keys: 
         assert groups.founds[number] == all((not cell or cell != one) and photo != other for one, other in earlier)
 
 
+@settings(deadline=None)
 @given(CELLS, CELLS)
 def test_rows_added_at_the_end_rename_only_groups_that_they_join(old: list[tuple[str, str]], new: list[tuple[str, str]]) -> None:
     before = group_records(plain(*key) for key in old)

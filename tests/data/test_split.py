@@ -36,6 +36,7 @@ def divided(rows: list[tuple[str, int, str]], seed: int = 0, before: Before | No
     return divide((entry(*row, name=str(number)) for number, row in enumerate(rows)), column=None, strata="kind", seed=seed, before=before)
 
 
+@settings(deadline=None)
 @given(ROWS, ROWS, SEEDS)
 def test_rows_added_at_the_end_move_no_record_but_of_groups_that_they_join(
     old: list[tuple[str, int, str]], new: list[tuple[str, int, str]], seed: int
@@ -51,6 +52,7 @@ def test_rows_added_at_the_end_move_no_record_but_of_groups_that_they_join(
             assert len({before.groups[n] for n in range(len(old)) if after.groups[n] == after.groups[number]}) > 1
 
 
+@settings(deadline=None)
 @given(ROWS, SEEDS)
 def test_no_group_no_cell_and_no_photo_stands_in_two_splits(rows: list[tuple[str, int, str]], seed: int) -> None:
     found = divided(rows, seed)

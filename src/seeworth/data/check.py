@@ -70,6 +70,8 @@ def run(settings: CheckSettings) -> None:
     if settings.photos < 0 or settings.processes < 0:
         raise SettingsError("--photos and --processes are 0 or more")
     page = settings.output or page_of(settings.target)
+    if page.resolve().is_relative_to(settings.target.resolve()):
+        raise SettingsError(f"--output {page}: lies in the dataset folder, which holds data alone: choose a place beside it")
     check = examine(settings.target, settings.photos, settings.processes)
     write_page(check, page)
     show(check, page)
@@ -81,7 +83,7 @@ def run(settings: CheckSettings) -> None:
 def page_of(folder: Path) -> Path:
     """Beside the folder, not in it: what stands in a dataset folder is data."""
     home = folder.resolve()
-    return folder.parent / f"{home.name}-check.html" if folder.name else home.parent / f"{home.name}-check.html"
+    return (home.parent if folder.name in ("", "..") else folder.parent) / f"{home.name}-check.html"
 
 
 def examine(folder: Path, photos: int = 0, processes: int = 0) -> Check:
@@ -91,7 +93,7 @@ def examine(folder: Path, photos: int = 0, processes: int = 0) -> Check:
     table = Table.of(dataset.task, dataset.rows())
     names = list(table.photos)
     chosen = names if not 0 < photos < len(names) else [names[k] for k in np.linspace(0, len(names) - 1, photos).astype(int)]
-    named = [Named(row.file_name, row.sha256, row.width, row.height) for row in (table.photos[name] for name in chosen)]
+    named = [Named(name, str(row.sha256), row.width, row.height) for name, row in ((name, table.photos[name]) for name in chosen)]
     seen = dict(zip(chosen, watched(look_at_all(folder, named, processes), len(named), "photos"), strict=True))
     bad = [(name, one) for name, one in seen.items() if one.code]
     alike, blank = _alike(table, {name: one for name, one in seen.items() if not one.code})

@@ -75,7 +75,7 @@ def _content(check: Check) -> dict[str, Any]:
     return {
         "name": check.folder.resolve().name,
         "records": len(check.table.ids),
-        "task": check.manifest["task"],
+        "task": check.table.task,
         "findings": check.findings,
         "first": _verdict(check),
         "counts": counts,

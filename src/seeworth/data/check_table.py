@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import math
 import sys
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping
@@ -49,12 +50,12 @@ class Table:
         table = cls(task)
         title = next((one.name for one in task.fields if one.kind == "text"), task.fields[0].name)
         for row in rows:
-            table.ids.append(row.id)
+            table.ids.append(str(row.id))  # str: an empty cell of a table that was changed is None
             table.titles.append(str(row.values.get(title, "")))
-            table.file_names.append(row.file_name)
-            table.groups.append(row.group)
+            table.file_names.append(str(row.file_name))
+            table.groups.append(str(row.group))
             table.splits.append(row.split or UNASSIGNED)
-            table.photos.setdefault(row.file_name, row)
+            table.photos.setdefault(str(row.file_name), row)
             table._count(row)
         return table
 
@@ -65,7 +66,7 @@ class Table:
             if one.kind == "category":
                 values = self.categories.setdefault(one.name, {})
                 values.setdefault(str(row.values[one.name]), Counter())[row.split or UNASSIGNED] += 1
-            elif one.kind == "number":
+            elif one.kind == "number" and math.isfinite(row.values[one.name]):  # type: ignore[arg-type]
                 self.numbers[one.name].append(float(row.values[one.name]))
         try:
             size = len(self.task.write(row.values).encode("utf-8", "replace"))
@@ -105,9 +106,9 @@ def refused(folder: Path) -> dict[str, dict[str, Any]]:
     return dict(sorted(found.items(), key=lambda item: -item[1]["count"]))
 
 
-def token_costs(sizes: Iterable[tuple[int, int]]) -> list[dict[str, int]]:
+def token_costs(sizes: Iterable[tuple[int | None, int | None]]) -> list[dict[str, int]]:
     """For each of NUM_CROPS, the photo tokens of the median photo, of one in twenty (95 %), and the most. [] for no photo."""
-    counts = Counter((width, height) for width, height in sizes if width > 0 and height > 0)
+    counts = Counter((width, height) for width, height in sizes if width and height and min(width, height) > 0)
     if not counts:
         return []
     plan, weights = _plan(), np.array(list(counts.values()))

@@ -72,7 +72,7 @@ def divide(entries: Iterable[Entry], *, column: str | None, strata: str | None, 
     Args:
         column: the source's own split column, whose splits are taken as they are; None to deal them.
         strata: the field that `Entry.stratum` comes from, for the account.
-        before: what records of an earlier folder keep; without a word where the source has its own split.
+        before: what records of an earlier folder keep; it decides nothing where the source has its own split.
     """
     cells: list[str] = []
     own: list[Split | None] = []
@@ -84,11 +84,13 @@ def divide(entries: Iterable[Entry], *, column: str | None, strata: str | None, 
             cells.append(entry.member.cell)
             own.append(entry.split)
             strata_of.append(entry.stratum)
-            had.append(before.split_of(entry) if before else None)
+            had.append(before.split_of(entry) if before and not column else None)
             yield entry.member
 
     groups = group_records(members())
     kept, notices = _kept(groups, had)
+    if before and column:
+        notices.append(f"splits are those of the source's column {column}; the earlier folder decided none")
     splits: list[Split | None] = own if column else [*split_records(groups.first, groups.founds, strata_of, seed, kept)]
     leaked = _leaks(groups, cells, splits)
     account = {

@@ -2,8 +2,8 @@
 
     python benchmarks/groups.py [--records 1000000]
 
-Hashes and looks are random; one record in ten is a planted near-copy of an earlier one, 0 to 8 bits off, and one in five
-shares its group cell with another. Printed side by side: ours; the naive way, every pair of hashes, measured on a subset and
+Hashes and looks are random; about one record in eleven is a planted copy of an earlier one, its hash 0 to 7 bits off and its
+look the same, and one in five shares its group cell with another. Printed side by side: ours; the naive way, every pair of hashes, measured on a subset and
 extrapolated by the square; the limit, one pass over the same arrays that only sorts them for the three bands.
 """
 
@@ -49,7 +49,7 @@ def main(records: int) -> None:
 
 
 def _few_bits(rng: np.random.Generator, count: int) -> np.ndarray:
-    """uint64[count] with 0 to FAR bits set."""
+    """uint64[count] with 0 to FAR - 1 bits set."""
     flips = np.zeros(count, dtype=np.uint64)
     for bit in range(FAR):
         one = np.uint64(1) << rng.integers(0, 64, count, dtype=np.uint64)

@@ -3,7 +3,8 @@
     python benchmarks/groups.py [--records 1000000]
 
 Hashes and looks are random; about one record in eleven is a planted copy of an earlier one, its hash 0 to 7 bits off and its
-look the same, and one in five shares its group cell with another. Printed side by side: ours; the naive way, every pair of hashes, measured on a subset and
+look the same, and one in five shares its group cell with another. Printed side by side: ours;
+the naive way, every pair of hashes, measured on a subset and
 extrapolated by the square; the limit, one pass over the same arrays that only sorts them for the three bands.
 """
 

@@ -44,10 +44,26 @@ class ImportSettings:
     """Folder that relative photo paths start from; the table's own folder when left out."""
     seed: int = 0
     """Decides which groups go to which split."""
+    earlier: Path | None = None
+    """An earlier dataset folder of the same source: its records keep their split, its downloaded photos are not fetched again."""
     processes: int = 0
     """Worker processes; 0 takes one for each processor."""
     overwrite: bool = False
     """Replace the folder if it is there."""
+
+
+@dataclass(frozen=True)
+class CheckSettings:
+    """Prove that a dataset folder will train, before the hours are spent: splits, leaks, photos, cells, and a page of it all."""
+
+    target: Path
+    """A dataset folder, made by sample or import."""
+    output: Path | None = None
+    """HTML page to write; DATASET-check.html beside the dataset folder when left out."""
+    photos: int = 0
+    """How many photos to open and compare, evenly spread over the folder; 0 takes all."""
+    processes: int = 0
+    """Worker processes; 0 takes one for each processor."""
 
 
 @dataclass(frozen=True)

@@ -133,7 +133,7 @@ def test_a_source_split_is_kept_and_its_leaks_are_told(
     source = table(HEADER + ",product_code,part", *(f"Bag,BAGS,5,{row}" for row in rows))
     dataset = take(source, tmp_path / "out", columns={"split": "part"})
     assert [record.split for record in dataset.records()] == ["train", "test", "train", "test", "train", None]
-    assert dataset.manifest["source"]["leaks"] == {"groups": 2, "records": 4, "examples": ["P1", "P2"]}
+    assert dataset.manifest["source"]["leaks"] == {"groups": 2, "records": 4, "examples": ["P1", "P2"], "cells": 1, "photos": 1}
     printed = capsys.readouterr().out
     assert "note: the source's own split is leaky: 2 groups (4 records) stand in more than one split" in printed
     assert "note: no record is in the validation split" in printed
@@ -241,7 +241,7 @@ def test_the_groceries_come_in_with_their_own_split(shared: Path, tmp_path: Path
     )
     assert dataset.counts == {"train": 648, "validation": 120, "test": 486, "unassigned": 81}
     assert refusals(dataset.folder) == []
-    assert len({record.group for record in dataset.records()}) == 1335
+    assert len({record.group for record in dataset.records()}) == 1333  # pack shots of two soy milks, and of two juices, are near-identical
     title, category = dataset.task.fields
     assert (title.choices, len(category.choices or ())) == (None, 43)
     apple = dataset.records("test")[0].values

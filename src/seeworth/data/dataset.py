@@ -42,6 +42,7 @@ __all__ = [
     "Rejected",
     "Row",
     "prepare_folder",
+    "read_manifest",
     "store_photo",
     "write_dataset",
     "write_rejected",
@@ -176,7 +177,7 @@ class Dataset:
         Raises DataError when it is no dataset folder, an unfinished one, one of a foreign format version, or one whose
         table or photos are missing. Photos are looked for by listing the folder, not opened.
         """
-        dataset = cls(folder, _read_manifest(folder))
+        dataset = cls(folder, read_manifest(folder))
         names = dataset._table(["file_name"]).column("file_name").to_pylist()
         if len(names) != (expected := dataset.manifest["records"]):
             raise DataError(f"{folder / METADATA}: holds {len(names)} records, dataset.json says {expected}: import again")
@@ -219,7 +220,8 @@ class Dataset:
             return pq.read_table(path, columns=columns, partitioning=None)
 
 
-def _read_manifest(folder: Path) -> dict[str, Any]:
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """dataset.json of a finished dataset folder, its table and photos not looked at. Raises DataError, see `Dataset.open`."""
     path = folder / MANIFEST
     if not path.is_file():
         advice = "make one with `seeworth import`"

@@ -16,6 +16,7 @@ import numpy as np
 from PIL import Image, TiffImagePlugin, UnidentifiedImageError
 
 from ..errors import PhotoError
+from .look import look_of, phash
 
 FORMATS = ("JPEG", "PNG", "WEBP", "AVIF", "BMP", "TIFF", "GIF")
 MAX_PIXELS = 50_000_000  # 150 MB as RGB
@@ -60,8 +61,8 @@ def read_photo(path: Path) -> bytes:
     return data
 
 
-def normalise(data: bytes) -> tuple[bytes, str, int, int, str]:
-    """What a dataset folder stores of a photo: (bytes, extension, width, height, phash).
+def normalise(data: bytes) -> tuple[bytes, str, int, int, str, str]:
+    """What a dataset folder stores of a photo, and how it looks: (bytes, extension, width, height, phash, look).
 
     `open_photo` gives the same pixels for what comes out as for what went in. A plain RGB JPEG or PNG that stands
     upright is kept byte for byte, its metadata with it; anything else becomes a PNG. Raises PhotoError as `open_photo`
@@ -75,21 +76,7 @@ def normalise(data: bytes) -> tuple[bytes, str, int, int, str]:
         buffer = io.BytesIO()
         image.save(buffer, "PNG", compress_level=3)  # 3: half the time of 6 for a tenth more bytes
         data = buffer.getvalue()
-    return data, extension, image.width, image.height, phash(image)
-
-
-def phash(image: Image.Image) -> str:
-    """Perceptual hash: 64 bits as 16 hex digits, near in Hamming distance when the pictures look alike.
-
-    The picture as 32 x 32 grey values, its two-dimensional DCT-II, and of the 8 x 8 lowest frequencies whether each
-    lies above their median (C. Zauner, "Implementation and Benchmarking of Perceptual Image Hash Functions", 2010,
-    in the form of the Python package imagehash).
-    """
-    grey = np.asarray(image.convert("L").resize((32, 32), Image.Resampling.LANCZOS, reducing_gap=3.0), dtype=np.float64)
-    n = np.arange(32)
-    cosines = np.cos(np.pi * n[:8, None] * (2 * n[None, :] + 1) / 64)
-    low = np.round(cosines @ grey @ cosines.T, 3)  # rounded: a blank picture must not be told by the noise of the sum
-    return np.packbits(low > np.median(low)).tobytes().hex()
+    return data, extension, image.width, image.height, phash(image), look_of(image)
 
 
 def _need_regular(path: Path, status: os.stat_result) -> None:

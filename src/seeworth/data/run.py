@@ -1,6 +1,6 @@
 """`seeworth import`: a table or a folder of photos -> a dataset folder. The order of the steps, and what is told of them.
 
-The steps themselves live beside it: `sources` and `rows` read, `photo` decodes, `split` groups, `dataset` writes.
+The steps themselves live beside it: `sources` and `rows` read, `photo` decodes, `divide` groups and splits, `dataset` writes.
 """
 
 from __future__ import annotations
@@ -20,17 +20,18 @@ from pathlib import Path
 from typing import TypeAlias
 
 from ..errors import DataError, PhotoError, SettingsError
-from ..record import SPLITS, Split
+from ..record import Split
 from ..settings import ImportSettings, to_plain
 from ..task import Task
 from .address import Address, EmbeddedPhoto, RemotePhoto
 from .cells import shown
 from .dataset import REJECTED, UNASSIGNED, Dataset, Rejected, Row, prepare_folder, store_photo, write_dataset, write_rejected
+from .divide import Before, Entry, divide, stratum_field
+from .groups import Member
 from .photo import normalise, read_photo
 from .progress import watched
 from .rows import Columns, Draft, RowReader
 from .sources import Source, open_source
-from .split import group_records, leaks, split_of
 
 _FEW = 200  # rows; one process is done with them before others have started
 _WINDOW = 2048  # photos given to the pool at a time
@@ -45,6 +46,7 @@ class Stored:
     width: int = 0
     height: int = 0
     phash: str = ""
+    look: str = ""
     code: str = ""
     reason: str = ""
 
@@ -62,6 +64,7 @@ def run(settings: ImportSettings) -> None:
     task = Task.load(settings.task) if settings.task else source.task
     columns = Columns.of(source, task, settings.columns)
     _keep_apart(settings.output, source)
+    before = Before(settings.earlier, named=columns.id is not None) if settings.earlier else None
     reader = RowReader(source, task, columns)
     total = sum(1 for _ in source)
     prepare_folder(settings.output, settings.overwrite)
@@ -70,22 +73,22 @@ def run(settings: ImportSettings) -> None:
     if not kept:
         write_rejected(settings.output, rejected)
         raise DataError(_nothing_kept(settings, total, rejected))
-    groups = group_records([(draft.group, stored.sha256) for draft, stored in kept])
-    splits = [draft.split if columns.split else split_of(group, settings.seed) for (draft, _), group in zip(kept, groups, strict=True)]
-    leaked = leaks(groups, splits)
-    notices = [*source.notices, *reader.notices, *_split_notices(columns, splits, leaked)]
+    strata = stratum_field(task)
+    division = divide(
+        (_entry(draft, stored, strata) for draft, stored in kept),
+        column=columns.split, strata=strata, seed=settings.seed, before=before,
+    )  # fmt: skip
+    notices = [*source.notices, *reader.notices, *division.notices]
     account = {
         "verb": "import",
         "settings": to_plain(settings),
         "sha256": _table_sha256(settings.source),
         "rows": total,
         "columns": columns.to_dict(),
-        "split": f"the source's column {columns.split}" if columns.split else f"80/10/10 by group, seed {settings.seed}",
-        "groups": len(set(groups)),
-        "leaks": {"groups": len(leaked), "records": sum(leaked.values()), "examples": sorted(leaked)[:10]},
+        **division.account,
         "notices": notices,
     }
-    rows = (_row(draft, stored, group, split) for (draft, stored), group, split in zip(kept, groups, splits, strict=True))
+    rows = (_row(draft, stored, group, split) for (draft, stored), group, split in zip(kept, division.groups, division.splits, strict=True))
     write_dataset(settings.output, task, rows, source=account, rejected=rejected)
     for line in _summary(Dataset.open(settings.output), total, rejected, notices):
         print(line)
@@ -139,15 +142,20 @@ def _store(folder: Path, photo: Address) -> Stored:
     if isinstance(photo, RemotePhoto):
         return Stored(code="remote_photo", reason=f"{shown(photo.url)} is on the web; it is not downloaded yet: fetch it and name the file")
     try:
-        data, extension, width, height, phash = normalise(photo.data if isinstance(photo, EmbeddedPhoto) else read_photo(photo.path))
+        data, extension, width, height, phash, look = normalise(photo.data if isinstance(photo, EmbeddedPhoto) else read_photo(photo.path))
     except PhotoError as problem:
         return Stored(code=problem.code, reason=str(problem))
     file_name, sha256 = store_photo(folder, data, extension)
-    return Stored(file_name, sha256, width, height, phash)
+    return Stored(file_name, sha256, width, height, phash, look)
 
 
 def _refuse(draft: Draft, code: str, reason: str) -> Rejected:
     return Rejected(draft.number, draft.id, draft.photo_cell[:200], code, reason)
+
+
+def _entry(draft: Draft, stored: Stored, strata: str | None) -> Entry:
+    member = Member(draft.group, stored.sha256, stored.phash, stored.look, stored.width, stored.height)
+    return Entry(draft.id, member, str(draft.values[strata]) if strata else "", draft.split)
 
 
 def _row(draft: Draft, stored: Stored, group: str, split: Split | None) -> Row:
@@ -159,19 +167,6 @@ def _keep_apart(output: Path, source: Source) -> None:
     out, path = output.resolve(), source.path.resolve()
     if path.is_relative_to(out) or source.photos.resolve().is_relative_to(out) or (path.is_dir() and out.is_relative_to(path)):
         raise SettingsError(f"{output}: the dataset folder and its source {source.path} lie in one another: choose another folder")
-
-
-def _split_notices(columns: Columns, splits: Sequence[Split | None], leaked: dict[str, int]) -> list[str]:
-    counts = Counter(splits)
-    notices = [f"no record is in the {split} split" for split in SPLITS if not counts[split]]
-    if columns.split and counts[None]:
-        notices.append(f"{counts[None]} records have no split: they are kept, and used by nothing until they are given one")
-    if leaked:
-        notices.append(
-            f"the source's own split is leaky: {len(leaked)} groups ({sum(leaked.values())} records) stand in more than one split, e.g. "
-            f"{shown(min(leaked))}: what is measured on them is too good; leave split= out to split by group"
-        )
-    return notices
 
 
 def _summary(dataset: Dataset, total: int, rejected: Sequence[Rejected], notices: Iterable[str]) -> Iterator[str]:

@@ -90,6 +90,8 @@ class TrainSettings:
     """Records in a validation pass, and in generation."""
     gradient_accumulation_steps: int = 16
     """Forward passes in an optimizer step."""
+    optim: Literal["adamw", "muon"] = "adamw"
+    """muon: Muon for the matrices inside the layers, AdamW for the rest; for weights that start at random, such as tiny's."""
     learning_rate: float = 2e-4
     """Highest learning rate."""
     weight_decay: float = 0.0

@@ -83,7 +83,8 @@ def make_run(folder: Path, shop: Shop, **changes: object) -> Path:
     folder.mkdir()
     data = shop.dataset
     how = {"method": "full", "dtype": "float32", "attn_implementation": "auto"}
-    about = {"format": 1, "model": "tiny", **how, "data": str(shop.folder), "data_fingerprint": data.fingerprint, "task": data.task.to_dict()}
+    what = {"data": str(shop.folder), "data_fingerprint": data.fingerprint, "task": data.task.to_dict()}
+    about = {"format": 1, "model": "tiny", **how, **what}
     (folder / "run.json").write_text(json.dumps(about | changes))
     events: list[dict[str, object]] = [{"step": step, "seconds": step, "train/loss": 3 / (1 + step / 20)} for step in range(0, 200, 10)]
     for step in range(25, 200, 25):

@@ -76,7 +76,7 @@ def _open_json(path: Path, photos: Path) -> Source:
     key = turns_key(first)
     if key:
         return ConversationTable(objects, key, photos)
-    if first is None and path.stat().st_size:
+    if first is None and next(iter(objects), None):
         raise DataError(f"{path}: expected one JSON object a line, or one array of objects: none of its first 100 lines is an object")
     return JsonTable(objects, photos)
 

@@ -81,7 +81,7 @@ class JsonObjects:
         if _NOT_UTF8.search(line):
             return BadCell("row_unreadable", f"line {number} is not UTF-8: save the file as UTF-8")
         try:
-            return self._checked(self._decoder.decode(line), f"line {number}")
+            return self._checked(self._decoder.decode(line.rstrip()), f"line {number}")
         except json.JSONDecodeError as problem:
             return BadCell("row_unreadable", f"line {number}, character {problem.pos + 1}: {problem.msg}: {shown(line.strip())}")
         except RecursionError:

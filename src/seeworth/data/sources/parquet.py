@@ -29,7 +29,7 @@ _PHOTO_ROWS = 64  # in a batch that holds photos
 
 
 class ColumnFile:
-    """A Parquet or Arrow file as record batches."""
+    """A Parquet or Arrow file as record batches; `columns` are its columns' names, cleaned, as `schema` has them in order."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -37,10 +37,13 @@ class ColumnFile:
         _need_whole(path)
         with self.opened() as file:
             self.schema = file.schema if self.is_arrow else file.schema_arrow
+        self.columns = column_names(self.schema.names, path)
+        if len(set(self.schema.names)) < len(self.columns):
+            raise DataError(f"{path}: two of its columns have no name: name them")
 
     def batches(self, columns: Sequence[str] | None = None) -> Iterator[Any]:
         """Record batches with these columns, with None all. Raises DataError where the file is damaged."""
-        wanted = [one.name for one in self.schema] if columns is None else list(columns)
+        wanted = self.schema.names if columns is None else list(columns)
         size = _PHOTO_ROWS if any(holds_photos(self.schema.field(name).type) for name in wanted) else _ROWS
         with self.opened() as file:
             yield from _arrow_batches(file, wanted) if self.is_arrow else file.iter_batches(size, columns=wanted, use_threads=False)
@@ -69,10 +72,8 @@ class ColumnTable:
         self.photos = photos
         self._file = file
         self._several: Counter[str] = Counter()
-        self.columns = column_names([one.name for one in file.schema], file.path)
-        self._names = {one.name: column for one, column in zip(file.schema, self.columns, strict=True)}
-        if len(self._names) < len(self.columns):
-            raise DataError(f"{file.path}: two of its columns have no name: name them")
+        self.columns = file.columns
+        self._names = dict(zip(file.schema.names, file.columns, strict=True))
         self._classes = class_names(file.schema)
 
     @property
@@ -106,7 +107,7 @@ class ColumnObjects:
         return self.some(None)
 
     def keys(self) -> list[str]:
-        return column_names([one.name for one in self._file.schema], self.path)
+        return list(self._file.schema.names)
 
     def some(self, columns: Sequence[str] | None) -> Iterator[tuple[int, dict[str, Any] | BadCell]]:
         """The rows with these columns alone."""

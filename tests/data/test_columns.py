@@ -83,7 +83,8 @@ def test_a_shopify_export_keeps_products_and_refuses_their_continuation_rows(tab
 
 
 def test_the_first_of_several_photos_is_taken_and_told_once(table: Callable[..., Path]) -> None:
-    path = table("title,Images", 'a,"0.jpg|1.jpg"', 'b,"https://a.example/1,https://a.example/2"', 'c,"[""3.jpg"", ""4.jpg""]"', "d,5.jpg", 'e,"6,7.jpg"', 'f,"8.jpg,9.jpg"')
+    several = ('a,"0.jpg|1.jpg"', 'b,"https://a.example/1,https://a.example/2"', 'c,"[""3.jpg"", ""4.jpg""]"')
+    path = table("title,Images", *several, "d,5.jpg", 'e,"6,7.jpg"', 'f,"8.jpg,9.jpg"')
     (path.parent / "8.jpg,9.jpg").touch()
     source = open_source(path)
     task = Task(answer="{title}", fields=(Field("title"),))

@@ -99,8 +99,10 @@ def test_a_metadata_table_needs_the_photos_name(tmp_path: Path) -> None:
 def test_a_stray_table_among_class_folders_is_no_guess(tmp_path: Path) -> None:
     root = tree(tmp_path / "p", "hats/a.jpg")
     (root / "products.csv").write_text("title,photo\n")
-    with pytest.raises(DataError, match=r"holds photos and the table products.csv: which is meant\?"):
+    with pytest.raises(DataError, match=r"holds photos, and a table that names none of them, products.csv: which is meant\?"):
         open_source(root)
+    (root / "products.csv").write_text("title,photo\nBag,hats/a.jpg\n")
+    assert open_source(root).columns == ["title", "photo"]
 
 
 def write_metadata(folder: Path, kind: str, names: list[str]) -> None:

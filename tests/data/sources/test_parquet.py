@@ -31,7 +31,8 @@ def test_typed_values_read_as_a_person_would_write_them(tmp_path: Path) -> None:
     found = rows(
         tmp_path / "a.parquet",
         {
-            "text": ["Bag\n\"é\""], "large": pa.array(["x"], pa.large_string()), "view": pa.array(["y"], pa.string_view()), "none": pa.nulls(1),
+            "text": ["Bag\n\"é\""],
+            "large": pa.array(["x"], pa.large_string()), "view": pa.array(["y"], pa.string_view()), "none": pa.nulls(1),
             "whole": [1290], "huge": pa.array([2**63], pa.uint64()), "single": pa.array([12.99], pa.float32()), "double": [1290.5],
             "nan": [float("nan")], "money": pa.array([Decimal("1290.50")], pa.decimal128(9, 2)), "yes": [True],
             "day": [datetime.date(2026, 1, 2)], "kind": pa.array(["BAGS"]).dictionary_encode(), "nested": nested,
@@ -51,8 +52,12 @@ def test_photos_in_the_table_are_bytes_and_never_text(tmp_path: Path) -> None:
     images = [{"bytes": b"one", "path": "1.jpg"}, {"bytes": None, "path": "2.jpg"}, None, {"bytes": b"", "path": None}]
     found = rows(
         tmp_path / "a.parquet",
-        {"image": pa.array(images, IMAGE), "raw": [b"r1", None, b"r3", b"\xff"], "several": pa.array([images[:2], images[:1], [], None], pa.list_(IMAGE))},
-    )  # fmt: skip
+        {
+            "image": pa.array(images, IMAGE),
+            "raw": [b"r1", None, b"r3", b"\xff"],
+            "several": pa.array([images[:2], images[:1], [], None], pa.list_(IMAGE)),
+        },
+    )
     assert [dict(row.embedded) for row in found] == [
         {"image": b"one", "raw": b"r1", "several": b"one"}, {"several": b"one"}, {"raw": b"r3"}, {"raw": b"\xff"},
     ]  # fmt: skip

@@ -117,7 +117,7 @@ def test_the_readme_says_which_files_count(tmp_path: Path, declared: str) -> Non
 @pytest.mark.parametrize(
     ("declared", "words"),
     [
-        ("[{config_name: a, data_files: x.csv}, {config_name: b, data_files: y.csv}]", "its README names 2 subsets, a, b: which one is meant"),
+        ("[{config_name: a, data_files: x.csv}, {config_name: b, data_files: y.csv}]", "README names 2 subsets, a, b: which one"),
         ("[{data_files: ../*.csv}]", "which leaves the folder"),
         ("[{data_files: /etc/*.csv}]", "which leaves the folder"),
         ("[{data_files: lost-*.csv}]", "names data files that are not there"),

@@ -132,7 +132,7 @@ def test_a_packed_table_reads_as_the_plain_one(table: Callable[..., Path]) -> No
     packed.write_bytes(gzip.compress(path.read_bytes()))
     assert cells(packed) == cells(path)
     packed.write_bytes(packed.read_bytes()[:-12])
-    with pytest.raises(DataError, match="products.csv.gz: "):
+    with pytest.raises(DataError, match=r"products.csv.gz: "):
         list(open_source(packed))
 
 

@@ -22,7 +22,7 @@ from .folder import ImageFolder, PhotoTable, metadata_in, unnamed_photos
 from .hub import fetch, hub_name
 from .jsonl import JSON_SUFFIXES, JsonObjects, JsonTable, first_object
 from .parquet import ARROW_SUFFIXES, PARQUET_SUFFIXES, ColumnFile, ColumnObjects, ColumnTable
-from .shards import Shards, data_files, split_in
+from .shards import Shards, data_files, need_its_photos, split_in
 from .source import MAX_CELL, Source, SourceRow
 from .table import DELIMITERS, CsvTable
 from .text import format_of
@@ -94,11 +94,14 @@ def _open_folder(path: Path, photos: Path | None) -> Source:
         raise DataError(f"{path}: is a dataset folder already; expected a table or a folder of photos: train on it as it is")
     if metadata := metadata_in(path):
         _no_photos(path, photos)
-        tables = [PhotoTable(_open_file(file, path), path) for file in metadata]
+        named = [PhotoTable(_open_file(file, path), path) for file in metadata]
         splits = [split_in(file.relative_to(path).as_posix()) for file in metadata]
-        return Shards(path, tables, splits, unnamed_photos(path, tables))
+        return Shards(path, named, splits, unnamed_photos(path, named))
     if files := data_files(path):
-        return Shards(path, [_open_file(file, photos or path) for file, _ in files], [split for _, split in files])
+        tables = [_open_file(file, photos or path) for file, _ in files]
+        shards = Shards(path, tables, [split for _, split in files])
+        need_its_photos(shards, path)
+        return shards
     _no_photos(path, photos)
     return ImageFolder(path)
 

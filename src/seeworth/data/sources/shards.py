@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -21,9 +22,10 @@ from .source import SPLIT_WORDS, Source, SourceRow
 from .table import DELIMITERS
 from .text import format_of
 
-_ACCOUNTS = {"dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json"}  # of a set, not its rows
+_ACCOUNTS = {"dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json", "dataset.json"}  # of a set, not its rows
 _TABLES = (DELIMITERS.keys() - {".txt"}) | JSON_SUFFIXES | PARQUET_SUFFIXES | ARROW_SUFFIXES
 _README_BYTES = 2**20
+_LOOKED_AT = 20  # rows
 
 
 class Shards:
@@ -88,7 +90,7 @@ class Shards:
 def data_files(folder: Path) -> list[tuple[Path, str]]:
     """(file, its split or "") of the table files of a folder, [] when it is no folder of tables.
 
-    Raises DataError when it cannot be told which of its tables or photos are meant.
+    Raises DataError when it cannot be told which of its tables are meant.
     """
     if declared := _declared(folder):
         return declared
@@ -96,15 +98,31 @@ def data_files(folder: Path) -> list[tuple[Path, str]]:
     if not files:
         return []
     kinds = sorted({format_of(file) for file in files})
-    columnar = set(kinds) <= PARQUET_SUFFIXES | ARROW_SUFFIXES
-    if not columnar and any(file.suffix.lower() in PHOTO_SUFFIXES for file in files_in(folder)):
-        raise DataError(
-            f"{folder}: holds photos and the table {files[0].relative_to(folder)}: which is meant? Import the table itself (its photos "
-            "start from --photos), or leave --photos out and name it metadata.csv, or move it away"
-        )
     if len(kinds) > 1:
         raise DataError(f"{folder}: holds {kinds[0]} and {kinds[1]} tables: import one of them, or a folder that holds one kind")
     return [(file, split_in(file.relative_to(folder).as_posix())) for file in files]
+
+
+def need_its_photos(source: Source, folder: Path) -> None:
+    """Raise DataError when a folder holds photos, and a table of text whose first rows name none of them: either may be meant."""
+    is_text = any(format_of(file) not in PARQUET_SUFFIXES | ARROW_SUFFIXES for file, _ in data_files(folder))
+    if not is_text or not any(file.suffix.lower() in PHOTO_SUFFIXES for file in files_in(folder)):
+        return
+    for row in islice(source, _LOOKED_AT):
+        for cell in row.cells.values():
+            if PurePath(cell.strip()).suffix.lower() in PHOTO_SUFFIXES and _is_file(source.photos, cell.strip()):
+                return
+    raise DataError(
+        f"{folder}: holds photos, and a table that names none of them, {data_files(folder)[0][0].relative_to(folder)}: which is meant? "
+        "Import the table itself, or leave --photos out and move the table away"
+    )
+
+
+def _is_file(folder: Path, name: str) -> bool:
+    try:
+        return (folder / name).is_file()
+    except (OSError, ValueError):
+        return False
 
 
 def is_table(path: PurePath) -> bool:

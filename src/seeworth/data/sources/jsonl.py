@@ -152,17 +152,21 @@ class JsonTable:
         self._names = dict(zip(keys, self.columns, strict=True))
 
     def __iter__(self) -> Iterator[SourceRow]:
-        for number, found in self._objects:
-            yield SourceRow(number, {}, found.code, found.words) if isinstance(found, BadCell) else self._row(number, found)
+        return self._rows(self._names)
 
     def only(self, columns: Collection[str]) -> Iterator[SourceRow]:
-        return iter(self)
+        return self._rows({key: column for key, column in self._names.items() if column in columns})
 
-    def _row(self, number: int, found: Mapping[str, Any]) -> SourceRow:
-        try:
-            return proper_row(number, {column: text_of(found.get(key)) for key, column in self._names.items()})
-        except RecursionError:
-            return SourceRow(number, {}, "row_unreadable", _DEEP)
+    def _rows(self, names: Mapping[str, str]) -> Iterator[SourceRow]:
+        for number, found in self._objects:
+            yield SourceRow(number, {}, found.code, found.words) if isinstance(found, BadCell) else _row(number, found, names)
+
+
+def _row(number: int, found: Mapping[str, Any], names: Mapping[str, str]) -> SourceRow:
+    try:
+        return proper_row(number, {column: text_of(found.get(key)) for key, column in names.items()})
+    except RecursionError:
+        return SourceRow(number, {}, "row_unreadable", _DEEP)
 
 
 def text_of(value: Any) -> str:

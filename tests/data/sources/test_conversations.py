@@ -109,13 +109,18 @@ def test_a_data_uri_is_the_photo_and_is_not_repeated_in_the_conversation(tmp_pat
     ],
 )
 def test_each_fault_of_a_conversation_has_its_code(tmp_path: Path, found: dict[str, Any], code: str) -> None:
-    source = opened(tmp_path / "a.jsonl", [llava("What?", "y" * 4000), {"messages": None} | found if "messages" in found else found])
-    if "messages" in found:  # chats are told by their first object
+    source = opened(tmp_path / "a.jsonl", [llava("What?", "y" * 4000), found])
+    if "messages" in found:  # a file holds one kind
         source = opened(tmp_path / "a.jsonl", [chat("What?", image="a.jpg"), found])
     good, bad = drafts(source)
     assert isinstance(good, Draft)
     assert (bad.row, bad.code) == (2, code)
     assert bad.reason
+
+
+def test_the_first_object_may_be_the_broken_one(tmp_path: Path) -> None:
+    source = opened(tmp_path / "a.jsonl", [{"messages": []}, {"messages": None}, chat("What?", image="a.jpg")])
+    assert [row.code for row in source] == ["turns_missing", "turns_missing", ""]
 
 
 def test_a_system_prompt_is_kept_and_told_but_not_trained(tmp_path: Path) -> None:

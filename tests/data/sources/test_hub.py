@@ -31,7 +31,8 @@ def parquet(**columns: list[object]) -> bytes:
 
 REPOSITORIES: dict[str, dict[str, bytes]] = {
     "DBQ/Burberry.Product.prices.United.States": {
-        "README.md": b"---\nlicense: unknown\n---\n", "data/train-00000-of-00001.parquet": parquet(title=["Bag", "Hat"]), "x.bin": b"?",
+        "README.md": b"---\nlicense: unknown\n---\n",
+        "data/train-00000-of-00001.parquet": parquet(title=["Bag", "Hat"]), "x.bin": b"?", "../../evil.csv": b"a",
     },
     "me/csv": {"train.csv": b"title,photo\na,p/1.jpg\n", "test.csv": b"title,photo\nb,p/1.jpg\n", "p/1.jpg": b"photo", "load.py": b"raise"},
     "me/script": {"script.py": b"raise SystemExit", "README.md": b""},
@@ -149,7 +150,7 @@ def test_what_cannot_be_fetched_is_told_in_one_line(asked: list[str], name: str,
 def test_no_network_is_told(asked: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("constants", "hf_api", "file_download"):
         monkeypatch.setattr(f"huggingface_hub.{name}.ENDPOINT", "http://127.0.0.1:9", raising=False)
-    with pytest.raises(DataError, match=r"the Hub cannot be reached .*: give the path of a local clone"):
+    with pytest.raises(DataError, match=r"cannot be fetched .*: try again, or give the path of a local clone"):
         open_source("me/csv")
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
     with pytest.raises(DataError, match="HF_HUB_OFFLINE is set"):
@@ -166,6 +167,7 @@ def test_no_network_is_told(asked: list[str], monkeypatch: pytest.MonkeyPatch) -
         ("hf://datasets/me/set@refs/convert/parquet/default", HubName("me/set", "refs/convert/parquet", "default")),
         ("https://huggingface.co/datasets/me/set", HubName("me/set")),
         ("https://huggingface.co/datasets/me/set/tree/main/data", HubName("me/set", "main", "data")),
+        (str(Path("hf://datasets/me/set")), HubName("me/set")),
         ("me", None),
         ("./me/set", None),
         ("me/set/more", None),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 from pathlib import Path
 
 import datasets
@@ -127,6 +128,14 @@ def test_a_readme_that_cannot_be_followed_is_told(tmp_path: Path, declared: str,
     text(tmp_path / "x.csv", "title\na\n")
     text(tmp_path / "README.md", f"---\nconfigs: {declared}\n---\n")
     with pytest.raises(DataError, match=words):
+        open_source(tmp_path)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no FIFOs here")
+def test_a_pipe_among_the_tables_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "README.md")
+    os.mkfifo(tmp_path / "a.csv")
+    with pytest.raises(DataError, match=r"a.csv: expected a table, found no regular file"):
         open_source(tmp_path)
 
 

@@ -163,6 +163,12 @@ def test_a_pointer_of_git_lfs_is_told(table: Callable[..., Path]) -> None:
         open_source(table("version https://git-lfs.github.com/spec/v1", "oid sha256:00"))
 
 
+def test_a_line_without_end_is_told(table: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("seeworth.data.sources.table.MAX_LINE", 50)
+    with pytest.raises(DataError, match="from line 2 on: a line has over 50 characters"):
+        list(open_source(table("title,photo", "a," * 100)))
+
+
 def test_too_many_columns_are_told(table: Callable[..., Path]) -> None:
     with pytest.raises(DataError, match="has 1001 columns, expected at most 1000"):
         open_source(table(",".join(f"c{number}" for number in range(1001))))

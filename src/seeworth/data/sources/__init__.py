@@ -20,7 +20,7 @@ from .columnar import holds_photos
 from .conversations import ConversationTable, turns_key
 from .folder import ImageFolder, PhotoTable, metadata_in, unnamed_photos
 from .hub import fetch, hub_name
-from .jsonl import JSON_SUFFIXES, JsonObjects, JsonTable, first_object
+from .jsonl import JSON_SUFFIXES, JsonObjects, JsonTable, first_objects
 from .parquet import ARROW_SUFFIXES, PARQUET_SUFFIXES, ColumnFile, ColumnObjects, ColumnTable
 from .shards import Shards, data_files, need_its_photos, split_in
 from .source import MAX_CELL, Source, SourceRow
@@ -72,11 +72,10 @@ def _open_file(path: Path, photos: Path) -> Source:
 
 def _open_json(path: Path, photos: Path) -> Source:
     objects = JsonObjects(path)
-    first = first_object(objects)
-    key = turns_key(first)
-    if key:
+    first = first_objects(objects)
+    if key := turns_key(first):
         return ConversationTable(objects, key, photos)
-    if first is None and next(iter(objects), None):
+    if not first and next(iter(objects), None):
         raise DataError(f"{path}: expected one JSON object a line, or one array of objects: none of its first 100 lines is an object")
     return JsonTable(objects, photos)
 
@@ -85,7 +84,7 @@ def _open_columns(path: Path, photos: Path) -> Source:
     file = ColumnFile(path)
     objects = ColumnObjects(file)
     nested = [one.name for one in file.schema if not holds_photos(one.type)]
-    key = turns_key(first_object(objects.some(nested)))
+    key = turns_key(first_objects(objects.some(nested)))
     return ConversationTable(objects, key, photos) if key else ColumnTable(file, photos)
 
 

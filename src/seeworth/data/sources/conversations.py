@@ -12,8 +12,9 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -53,10 +54,11 @@ class Turn:
     photos: tuple[Any, ...]
 
 
-def turns_key(found: Mapping[str, Any] | None) -> str | None:
-    """The key under which an object holds a conversation, None when it holds none."""
-    for key in TURNS:
-        turns = (found or {}).get(key)
+def turns_key(objects: Iterable[dict[str, Any]]) -> str | None:
+    """The key under which the first object that holds a conversation does so, None when none holds one."""
+    found: dict[str, Any]
+    for found, key in product(objects, TURNS):
+        turns = found.get(key)
         if isinstance(turns, list) and turns and isinstance(turns[0], dict) and ({"from", "value"} <= set(turns[0]) or "role" in turns[0]):
             return key
     return None

@@ -87,7 +87,7 @@ class PhotoTable:
 
     def _placed(self, row: SourceRow) -> SourceRow:
         name = row.cells.get(FILE_NAME, "")
-        if not name.strip() or self._below == ".":
+        if not name.strip() or self._below == "." or "://" in name:
             return row
         return SourceRow(row.number, {**row.cells, FILE_NAME: posixpath.join(self._below, name)}, row.code, row.problem, row.embedded)
 

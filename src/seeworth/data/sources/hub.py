@@ -34,7 +34,7 @@ class HubName:
 
 def hub_name(text: str) -> HubName | None:
     """What a source that is no path means on the Hub, None when it cannot be a name there."""
-    if found := re.match(r"(?:hf://datasets/|https://huggingface\.co/datasets/)(.*)", text):
+    if found := re.match(r"(?:hf://?datasets/|https://?huggingface\.co/datasets/)(.*)", text):  # a Path makes one / of //
         name, at, rest = found[1].partition("@")
         if not at:
             parts = name.strip("/").split("/")
@@ -70,14 +70,15 @@ def fetch(wanted: HubName) -> tuple[Path, str]:
         raise DataError(f"{where}: there is no such set, or it is private (then `hf auth login`); and no such path on disk") from problem
     except errors.HFValidationError as problem:
         raise DataError(f"{where}: {problem}") from problem
-    except (OSError, network) as problem:
+    except (OSError, ValueError, network) as problem:  # ValueError: an answer that is not the Hub's
         words = " ".join(str(problem).split())[:200] or type(problem).__name__
-        raise DataError(f"{where}: the Hub cannot be reached ({words}): give the path of a local clone, or try again") from problem
+        raise DataError(f"{where}: cannot be fetched ({words}): try again, or give the path of a local clone") from problem
     return home / wanted.below, f"{where} was taken at commit {commit}"
 
 
 def _chosen(names: list[str], wanted: HubName) -> list[str]:
     """The files worth fetching: the tables, the photos when the tables hold none, the README."""
+    names = [name for name in names if ".." not in PurePosixPath(name).parts and not name.startswith("/")]
     below = [name for name in names if not wanted.below or name == wanted.below or name.startswith(wanted.below.rstrip("/") + "/")]
     if not below:
         raise DataError(f"the Hugging Face data set {wanted.name}: holds no {wanted.below!r}; it holds {', '.join(sorted(names)[:10])}")

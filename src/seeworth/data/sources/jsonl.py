@@ -10,6 +10,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from itertools import islice
 from pathlib import Path
 from typing import IO, Any
 
@@ -189,14 +190,9 @@ def json_text(value: Any) -> str:
     return json.dumps("(bytes)" if isinstance(value, bytes | memoryview) else str(value), ensure_ascii=False)
 
 
-def first_object(objects: Iterable[tuple[int, dict[str, Any] | BadCell]]) -> dict[str, Any] | None:
-    """The first object that can be read, of the first hundred."""
-    for number, one in objects:
-        if not isinstance(one, BadCell):
-            return one
-        if number == 100:
-            break
-    return None
+def first_objects(objects: Iterable[tuple[int, dict[str, Any] | BadCell]]) -> list[dict[str, Any]]:
+    """Those of the first hundred rows that are objects."""
+    return [one for _, one in islice(objects, 100) if not isinstance(one, BadCell)]
 
 
 def _first_sign(file: IO[str]) -> str:

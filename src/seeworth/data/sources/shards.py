@@ -97,6 +97,8 @@ def data_files(folder: Path) -> list[tuple[Path, str]]:
     files = [file for file in files_in(folder) if is_table(file) and file.name not in _ACCOUNTS]
     if not files:
         return []
+    if strange := [file for file in files if not file.is_file()]:  # a FIFO would be waited for without end
+        raise DataError(f"{strange[0]}: expected a table, found no regular file: remove it")
     kinds = sorted({format_of(file) for file in files})
     if len(kinds) > 1:
         raise DataError(f"{folder}: holds {kinds[0]} and {kinds[1]} tables: import one of them, or a folder that holds one kind")
@@ -165,6 +167,8 @@ def _patterns(declared: Any) -> Iterator[tuple[str, str]]:
 
 def _front_matter(readme: Path) -> dict[str, Any]:
     """The YAML at the top of a README.md, {} when there is none."""
+    if not readme.is_file():
+        return {}
     try:
         with readme.open("rb") as file:
             text = file.read(_README_BYTES).decode("utf-8", errors="replace")

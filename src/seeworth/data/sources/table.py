@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from itertools import islice
 from pathlib import Path
+from typing import IO
 
 from ...errors import DataError
 from ...task import Task
@@ -19,6 +20,7 @@ from .text import encoding_of, format_of, open_text, told
 DELIMITERS = {".csv": None, ".txt": None, ".tsv": "\t", ".tab": "\t"}  # by suffix; None: found out from the first rows
 
 _SAID = re.compile(r"sep=(.)\s*", re.IGNORECASE)  # the first line that Excel writes and reads
+MAX_LINE = 16 * 2**20  # characters
 _LOOKED_AT = 20  # rows that the delimiter is judged by
 
 
@@ -111,10 +113,13 @@ class CsvTable:
 class _Lines:
     """The lines of a file; `ended` once a reader asked for more than there are, as one does within open quotes."""
 
-    def __init__(self, file: Iterable[str]) -> None:
+    def __init__(self, file: IO[str]) -> None:
         self.file = file
         self.ended = False
 
     def __iter__(self) -> Iterator[str]:
-        yield from self.file
+        while line := self.file.readline(MAX_LINE):
+            if len(line) == MAX_LINE:
+                raise csv.Error(f"a line has over {MAX_LINE} characters")
+            yield line
         self.ended = True

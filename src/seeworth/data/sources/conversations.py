@@ -14,7 +14,6 @@ import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from itertools import product
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -56,11 +55,11 @@ class Turn:
 
 def turns_key(objects: Iterable[dict[str, Any]]) -> str | None:
     """The key under which the first object that holds a conversation does so, None when none holds one."""
-    found: dict[str, Any]
-    for found, key in product(objects, TURNS):
-        turns = found.get(key)
-        if isinstance(turns, list) and turns and isinstance(turns[0], dict) and ({"from", "value"} <= set(turns[0]) or "role" in turns[0]):
-            return key
+    for found in objects:
+        for key in TURNS:
+            turns = found.get(key)
+            if isinstance(turns, list) and turns and isinstance(turns[0], dict) and {"from", "role"} & set(turns[0]):
+                return key
     return None
 
 

@@ -35,7 +35,7 @@ REPOSITORIES: dict[str, dict[str, bytes]] = {
         "data/train-00000-of-00001.parquet": parquet(title=["Bag", "Hat"]), "x.bin": b"?", "../../evil.csv": b"a",
     },
     "me/csv": {"train.csv": b"title,photo\na,p/1.jpg\n", "test.csv": b"title,photo\nb,p/1.jpg\n", "p/1.jpg": b"photo", "load.py": b"raise"},
-    "me/script": {"script.py": b"raise SystemExit", "README.md": b""},
+    "me/script": {"script.py": b"raise SystemExit", "dataset_infos.json": b"{}", "README.md": b""},
     "me/archive": {"photos.zip": b"PK"},
     "me/empty": {"README.md": b""},
     "me/two": {"a/1.jsonl": b'{"title": "a"}\n', "b/1.jsonl": b'{"title": "b"}\n'},

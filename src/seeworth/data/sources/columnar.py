@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from decimal import Decimal
 from typing import Any
 
@@ -20,12 +20,13 @@ from .source import SourceRow, proper_row
 
 BROKEN = object()  # in place of text that is not UTF-8
 
+_DECODED = 2**27  # bytes that the text of a column's batch may have in memory
 _PHOTO_ROWS = 16  # rows of photos in memory at a time
 
 
 def holds_photos(kind: Any) -> bool:
     """Whether a column of this type holds photos as bytes."""
-    if _is_list(kind):
+    if _is_list(kind) or pa.types.is_dictionary(kind):
         return holds_photos(kind.value_type)
     if pa.types.is_struct(kind):
         return {kind.field(place).name for place in range(kind.num_fields)} == {"bytes", "path"}
@@ -78,6 +79,8 @@ def _row(number: int, cells: dict[str, Any], embedded: dict[str, bytes]) -> Sour
 def _texts(array: Any) -> list[Any]:
     """The cells of a column; "" for null and for NaN, BROKEN for what cannot be read."""
     if pa.types.is_dictionary(array.type):
+        if len(array) * _longest(array.dictionary) > _DECODED:
+            return _shared(array, _text)
         array = array.dictionary_decode()
     kind = array.type
     if pa.types.is_floating(kind):
@@ -91,6 +94,18 @@ def _texts(array: Any) -> list[Any]:
         return [_as_cell(one) for one in array.to_pylist()]
     except (ValueError, RecursionError):  # some text is not UTF-8
         return [_text(one) for one in array]
+
+
+def _longest(values: Any) -> int:
+    """Bytes of the longest text among values; 0 when they are no text."""
+    return (pc.max(pc.binary_length(values)).as_py() or 0) if is_words(values.type) else 0
+
+
+def _shared(array: Any, read: Callable[[Any], Any]) -> list[Any]:
+    """The values of a dictionary column, read once however often they stand."""
+    places = array.indices.to_pylist()
+    values = {place: read(pa.scalar(None) if place is None else array.dictionary[place]) for place in set(places)}
+    return [values[place] for place in places]
 
 
 def _text(scalar: Any) -> Any:
@@ -130,7 +145,8 @@ def _photos(array: Any) -> tuple[list[str], list[bytes | None], int]:
     paths: list[str] = []
     photos: list[bytes | None] = []
     several = 0
-    for value in array.to_pylist():
+    values = _shared(array, lambda one: one.as_py()) if pa.types.is_dictionary(array.type) else array.to_pylist()
+    for value in values:
         several += isinstance(value, list) and len(value) > 1
         while isinstance(value, list):
             value = value[0] if value else None
@@ -138,6 +154,11 @@ def _photos(array: Any) -> tuple[list[str], list[bytes | None], int]:
         paths.append(path if isinstance(path, str) else "")
         photos.append(data or None)
     return paths, photos, several
+
+
+def is_words(kind: Any) -> bool:
+    """Whether a column holds text or bytes."""
+    return _is_bytes(kind) or any(test(kind) for test in (pa.types.is_string, pa.types.is_large_string))
 
 
 def _is_bytes(kind: Any) -> bool:

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 
 from ...errors import DataError, told_as
 from ...task import Task
-from .columnar import class_names, holds_photos, rows_of
+from .columnar import class_names, holds_photos, is_words, rows_of
 from .jsonl import Literal
 from .source import MAX_TEXT, BadCell, SourceRow, column_names
 
@@ -34,9 +34,12 @@ class ColumnFile:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.is_arrow = path.suffix.lower() in ARROW_SUFFIXES
+        self._words: list[str] = []
         _need_whole(path)
         with self.opened() as file:
             self.schema = file.schema if self.is_arrow else file.schema_arrow
+            # read as dictionaries: a value of 100 MB that the file holds once, for a million rows, is in memory once too
+            self._words = [one.name for one in self.schema if is_words(one.type)]
         self.columns = column_names(self.schema.names, path)
         if len(set(self.schema.names)) < len(self.columns):
             raise DataError(f"{path}: two of its columns have no name: name them")
@@ -53,7 +56,7 @@ class ColumnFile:
         kind = "Arrow" if self.is_arrow else "Parquet"
         with told_as(DataError, OSError, pa.ArrowException, ValueError, where=f"{self.path}: expected a whole {kind} file"):
             if not self.is_arrow:
-                with pq.ParquetFile(self.path, pre_buffer=False) as file:
+                with pq.ParquetFile(self.path, pre_buffer=False, read_dictionary=self._words) as file:
                     yield file
                 return
             with pa.memory_map(str(self.path)) as memory, _arrow_reader(memory) as file:

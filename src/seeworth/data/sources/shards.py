@@ -94,7 +94,7 @@ def data_files(folder: Path) -> list[tuple[Path, str]]:
     """
     if declared := _declared(folder):
         return declared
-    files = [file for file in files_in(folder) if is_table(file) and file.name not in _ACCOUNTS]
+    files = [file for file in files_in(folder) if is_table(file)]
     if not files:
         return []
     if strange := [file for file in files if not file.is_file()]:  # a FIFO would be waited for without end
@@ -128,7 +128,8 @@ def _is_file(folder: Path, name: str) -> bool:
 
 
 def is_table(path: PurePath) -> bool:
-    return format_of(path) in _TABLES
+    """Whether a file in a folder is a table, by its name; what only describes a data set is none."""
+    return format_of(path) in _TABLES and path.name not in _ACCOUNTS
 
 
 def split_in(name: str) -> str:

@@ -32,14 +32,14 @@ class SampleSettings:
 class ImportSettings:
     """Turn a table with photos, or a folder of photos, into a dataset folder."""
 
-    source: Path
-    """A .csv or .tsv file, or a folder with one sub-folder of photos for each class."""
+    source: str | Path
+    """A .csv, .tsv, .jsonl, .json or .parquet file, a folder of photos or of tables, or a Hugging Face data set as owner/name."""
     output: Path
     """Dataset folder to make."""
     task: Path | None = None
-    """YAML file with question, answer and fields; the cookbook's product task when left out."""
+    """YAML file with question, answer, fields and perhaps columns; the source's own when left out (of a table: the product task)."""
     columns: dict[str, str] | None = None
-    """Which column holds what, as field=column; also photo=, id=, group= and split=. E.g. {"photo": "imageurl"}."""
+    """Which column holds what, as field=column, over the task file's; also photo=, id=, group=, split=. E.g. {"photo": "imageurl"}."""
     photos: Path | None = None
     """Folder that relative photo paths start from; the table's own folder when left out."""
     seed: int = 0

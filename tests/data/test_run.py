@@ -14,8 +14,10 @@ from typing import Any
 import pytest
 
 import seeworth.data.run as run_module
+from seeworth.data.address import EmbeddedPhoto
 from seeworth.data.dataset import Dataset
 from seeworth.data.photo import open_photo
+from seeworth.data.rows import Draft
 from seeworth.data.run import run
 from seeworth.errors import DataError, SeeworthError, SettingsError
 from seeworth.settings import ImportSettings
@@ -265,3 +267,9 @@ def test_every_code_of_a_refusal_stands_in_the_docs() -> None:
     assert len(codes) > 25
     page = (REPOSITORY / "docs" / "data.md").read_text(encoding="utf-8")
     assert [code for code in sorted(codes) if f"`{code}`" not in page] == []
+
+
+def test_photos_that_stand_in_rows_are_given_to_the_pool_in_small_windows(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run_module, "_WINDOW_BYTES", 25)
+    drafts = iter([Draft(number, str(number), EmbeddedPhoto(bytes(10)), "", "", None, {}) for number in range(7)])
+    assert [len(list(run_module._window(drafts))) for _ in range(4)] == [3, 3, 1, 0]

@@ -39,6 +39,7 @@ _SYMBOLS = {  # sign -> the units it may stand for
 _BREAK = r"\t\n\r\v\f\x1c-\x1f\x85\u2028\u2029"
 _LINES = re.compile(rf"[ {_BREAK}]*[{_BREAK}][ {_BREAK}]*")
 _BIDI = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"  # reorder the text around them, even outside the cell
+_GONE = re.compile(rf"[\x00-\x1f\x7f-\x9f\ud800-\udfff\ufeff{_BIDI}]")  # Unicode's Cc and Cs, byte order marks, _BIDI
 _SPACES = re.compile(r"(?<=\d)[ '’\u00a0\u2007\u2009\u202f](?=\d{3}(?!\d))")  # between thousands
 _CELL = re.compile(r"(?P<before>[^\d.,+-]*)(?P<sign>[+-]?)(?P<between>[^\d.,+-]*)(?P<body>[.,]?\d[\d.,]*(?:e[+-]?\d+)?)(?P<after>\D*)")
 _GROUPS = {mark: re.compile(rf"\d{{1,3}}(?:{re.escape(mark)}\d{{2,3}})*{re.escape(mark)}\d{{3}}") for mark in ".,"}  # 1,290,000; 12,90,000
@@ -60,8 +61,7 @@ def clean_text(text: str) -> str:
     Letters of any script, emoji, right-to-left marks and quotes stay as they are.
     """
     text = _LINES.sub(" ", text)
-    text = "".join(char for char in text if unicodedata.category(char) not in ("Cc", "Cs") and char not in _BIDI and char != "\ufeff")
-    return unicodedata.normalize("NFC", text).strip()
+    return unicodedata.normalize("NFC", _GONE.sub("", text)).strip()
 
 
 def shown(cell: str) -> str:

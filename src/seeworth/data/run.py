@@ -22,7 +22,7 @@ from typing import TypeAlias
 from ..errors import DataError, PhotoError, SettingsError
 from ..record import Split
 from ..settings import ImportSettings, to_plain
-from ..task import Task
+from ..task import Task, task_columns
 from .address import Address, EmbeddedPhoto, RemotePhoto
 from .cells import shown
 from .dataset import REJECTED, UNASSIGNED, Dataset, Rejected, Row, prepare_folder, store_photo, write_dataset, write_rejected
@@ -35,6 +35,7 @@ from .sources import Source, open_source
 
 _FEW = 200  # rows; one process is done with them before others have started
 _WINDOW = 2048  # photos given to the pool at a time
+_WINDOW_BYTES = 2**27  # of photos that stand in the rows
 
 
 @dataclass(frozen=True)
@@ -62,11 +63,12 @@ def run(settings: ImportSettings) -> None:
     """
     source = open_source(settings.source, settings.photos)
     task = Task.load(settings.task) if settings.task else source.task
-    columns = Columns.of(source, task, settings.columns)
+    chosen = (task_columns(settings.task) if settings.task else {}) | (settings.columns or {})
+    columns = Columns.of(source, task, chosen)
     _keep_apart(settings.output, source)
     before = Before(settings.earlier, named=columns.id is not None) if settings.earlier else None
     reader = RowReader(source, task, columns)
-    total = sum(1 for _ in source)
+    total = sum(1 for _ in source.only([]))
     prepare_folder(settings.output, settings.overwrite)
 
     kept, rejected = _take(source, reader, settings, total)
@@ -82,7 +84,7 @@ def run(settings: ImportSettings) -> None:
     account = {
         "verb": "import",
         "settings": to_plain(settings),
-        "sha256": _table_sha256(settings.source),
+        "sha256": _table_sha256(source.path),
         "rows": total,
         "columns": columns.to_dict(),
         **division.account,
@@ -127,7 +129,7 @@ def _with_photos(drafts: Iterable[Draft | Rejected], folder: Path, processes: in
     drafts = iter(drafts)
     # spawn, not fork: a process that already runs threads (a tracker, Arrow) cannot be forked safely
     with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
-        while window := list(islice(drafts, _WINDOW)):
+        while window := list(_window(drafts)):
             photos = [draft.photo for draft in window if isinstance(draft, Draft)]
             try:
                 results = iter(pool.map(store, photos, chunksize=8))
@@ -135,6 +137,16 @@ def _with_photos(drafts: Iterable[Draft | Rejected], folder: Path, processes: in
             except BrokenProcessPool as problem:
                 where = f"rows {window[0].number if isinstance(window[0], Draft) else window[0].row} and following"
                 raise DataError(f"{where}: a worker process died, perhaps for lack of memory: try --processes 1") from problem
+
+
+def _window(drafts: Iterator[Draft | Rejected]) -> Iterator[Draft | Rejected]:
+    """The next drafts that are given to the pool together: at most _WINDOW, fewer when photos stand in the rows."""
+    held = 0
+    for draft in islice(drafts, _WINDOW):
+        yield draft
+        held += len(draft.photo.data) if isinstance(draft, Draft) and isinstance(draft.photo, EmbeddedPhoto) else 0
+        if held > _WINDOW_BYTES:
+            return
 
 
 def _store(folder: Path, photo: Address) -> Stored:

@@ -5,7 +5,7 @@
     ?stall=1  ?reset=1  ?cut=1    no answer; the connection closed at once; half of the body
     ?drip=0.2                     a byte each 0.2 seconds
     ?html=1  ?empty=1  ?type=x    a web page; no bytes; that Content-Type
-    ?to=URL                       a redirect
+    ?to=URL  ?hops=3  ?loop=1     a redirect; three of them, then the photo; one to itself
     ?size=N  ?claim=N             N bytes, streamed; N claimed in Content-Length
     ?gzip=N                       N zeros, packed, although nobody asked
     ?encoding=x  ?delay=0.1       that Content-Encoding; the answer comes so late
@@ -19,6 +19,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 import io
+import logging
 import threading
 from collections import Counter
 from collections.abc import Callable
@@ -68,6 +69,7 @@ class PhotoServer:
         self._loop.close()
 
     async def _serve(self) -> None:
+        logging.getLogger("aiohttp.server").setLevel(logging.CRITICAL)  # a killed client is no news here
         app = web.Application()
         app.router.add_get("/photo/{seed}", self._count)
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1, handler_cancellation=True)
@@ -98,6 +100,10 @@ class PhotoServer:
             return web.Response(status=int(query["status"]), headers=headers)
         if "to" in query:
             return web.Response(status=302, headers={"Location": query["to"]})
+        if int(query.get("hops", 0)):
+            return web.Response(status=301, headers={"Location": f"?hops={int(query['hops']) - 1}"})
+        if "loop" in query:
+            return web.Response(status=307, headers={"Location": request.path_qs})
         if "stall" in query:
             await asyncio.sleep(3600)
         if "reset" in query and request.transport:

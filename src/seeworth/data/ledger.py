@@ -161,7 +161,10 @@ class Ledger:
 
     def refused(self) -> Iterator[Rejected]:
         """Every refused row, in the order of the source."""
-        return (Rejected(**json.loads(line)) for (line,) in self._db.execute("SELECT line FROM refused ORDER BY row"))
+        last = -1
+        while rows := self._db.execute("SELECT row, line FROM refused WHERE row > ? ORDER BY row LIMIT 1000", (last,)).fetchall():
+            last = rows[-1][0]
+            yield from (Rejected(**json.loads(line)) for _, line in rows)
 
     def refused_by_code(self) -> Counter[str]:
         return Counter(dict(self._db.execute("SELECT code, count(*) FROM refused GROUP BY code ORDER BY min(row)")))

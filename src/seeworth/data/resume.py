@@ -87,8 +87,18 @@ def _begin(folder: Path, ledger: Ledger, asked: dict[str, Any]) -> Ledger | None
 
 def _differences(before: Mapping[str, Any], asked: Mapping[str, Any]) -> list[str]:
     """What was asked before and is not now, in words."""
-    keys = [key for key in (*before, *(key for key in asked if key not in before)) if key != "overwrite"]
-    return [f"{key} was {_short(before.get(key))}, is {_short(asked.get(key))}" for key in keys if before.get(key) != asked.get(key)]
+    old, new = _flat(before), _flat(asked)
+    keys = [key for key in {**old, **new} if key != "overwrite" and old.get(key) != new.get(key)]
+    return [f"{key} was {_short(old.get(key))}, is {_short(new.get(key))}" for key in keys]
+
+
+def _flat(asked: Mapping[str, Any]) -> dict[str, Any]:
+    """The same with the names of settings and of parts in one level."""
+    flat: dict[str, Any] = {}
+    for key, value in asked.items():
+        parts = value if isinstance(value, dict) else {"": value}
+        flat |= {inner if key == "settings" else f"{key} {inner}".strip(): one for inner, one in parts.items()}
+    return flat
 
 
 def _short(value: Any) -> str:

@@ -111,7 +111,7 @@ def run(settings: ImportSettings) -> None:
 def _import(settings: ImportSettings, source: Source, reader: RowReader, ledger: Ledger, total: int, asked: dict[str, Any]) -> None:
     """Steps 3 to 5 into a folder that is ours."""
     task, columns = reader.task, reader.columns
-    processes = 1 if total <= _FEW else settings.processes or processors()
+    processes = settings.processes or (1 if total <= _FEW else processors())
     for line in take_photos(_photos(watched(source, total, "rows"), reader), settings, ledger, processes):
         print(line)
     keys = _judge(source, reader, ledger)

@@ -59,6 +59,8 @@ def clean_text(text: str) -> str:
 
     Letters of any script, emoji, right-to-left marks and quotes stay as they are.
     """
+    if text.isascii() and text.isprintable():  # most cells; the rest would change nothing
+        return text.strip()
     text = _LINES.sub(" ", text)
     text = "".join(char for char in text if unicodedata.category(char) not in ("Cc", "Cs") and char not in _BIDI and char != "\ufeff")
     return unicodedata.normalize("NFC", text).strip()

@@ -69,7 +69,7 @@ class Command:
     """`seeworth import` as a user starts it, in a process group of its own; killed all at once or, one time in four, one process of it."""
 
     def __init__(self, settings: ImportSettings, log: Path) -> None:
-        words = [word for name, value in _options(settings).items() for word in (f"--{name}", str(value))]
+        words = [word for name, value in _options(settings).items() for word in (f"--{name}", str(value).lower())]
         command = [sys.executable, "-m", "seeworth.cli", "import", str(settings.source), str(settings.output), *words]
         with log.open("ab") as file:
             self.process = subprocess.Popen(command, stdout=file, stderr=file, start_new_session=True)

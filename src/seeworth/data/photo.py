@@ -160,8 +160,6 @@ def _to_rgb(file: Image.Image) -> Image.Image:
     if file.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in file.info:
         alpha = file.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", alpha.size, "white"), alpha).convert("RGB")
-    if file.mode == "RGB" and file.format in ("JPEG", "PNG"):
-        return file  # loaded already; convert would copy it, which takes as long as half of its decoding
     return file.convert("RGB")
 
 

@@ -46,6 +46,16 @@ class ImportSettings:
     """Decides which groups go to which split."""
     earlier: Path | None = None
     """An earlier dataset folder of the same source: its records keep their split, its downloaded photos are not fetched again."""
+    connections: int = 64
+    """Photos fetched from the web at once, in all."""
+    connections_per_host: int = 32
+    """Photos fetched at once from one host; it starts with 2, and a host that fails or asks for patience gets fewer."""
+    timeout: float = 30.0
+    """Seconds without a byte after which a download is broken off; connecting may take a third of it, a whole photo four times of it."""
+    retries: int = 4
+    """How often a photo is asked for again after a failure that may pass: a timeout, a reset, a body cut short, 408, 425, 429, 5xx."""
+    allow_private_addresses: bool = False
+    """Fetch photos from loopback, private, link-local and reserved addresses too: only for a table that you trust."""
     processes: int = 0
     """Worker processes; 0 takes one for each processor."""
     overwrite: bool = False

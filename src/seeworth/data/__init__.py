@@ -5,9 +5,14 @@
     columns    which column holds what                         groups    what belongs together
     rows       a row of cells -> a draft, or a refusal         split     the deal of groups to splits
     cells      text and numbers as people write them           divide    both, for an import, and what is told of them
-    address    where a photo is (with `photocell`)             check     `seeworth check`: a dataset folder judged from itself
-    photo      the only decoder of photos                      check_*   what it counts, opens and shows
-    dataset    the dataset folder, written and read            progress  a bar on a terminal, plain lines elsewhere
-    metadata   its table: rows, names of columns, checks       ablate    records with their photos taken away
-    sample     product photos drawn here (with `draw`)
+    address    where a photo is (with `photocell`)             dataset   the dataset folder, written and read
+    take       every photo of an import, once                  metadata  its table: rows, names of columns, checks
+    fetch      which URL is asked for next, how often          check     `seeworth check`: a dataset folder judged from itself
+    download   one try of one URL                              check_*   what it counts, opens and shows
+    guard      which addresses may be connected to             sample    product photos drawn here (with `draw`)
+    web        URLs made ready to be asked for                 ablate    records with their photos taken away
+    photo      the only decoder of photos                      progress  a bar on a terminal, plain lines elsewhere
+    stored     one photo into the folder; worker processes
+    ledger     what an unfinished import knows already
+    resume     begin, continue, clean up
 """

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import TypeAlias
 
@@ -53,10 +54,16 @@ def address_of(folder: Path, cell: str) -> LocalPhoto | RemotePhoto:
     if re.match(r"(?i)[a-z][a-z0-9+.-]*://|(data|file|blob):|//", name):
         raise PhotoError("bad_address", f"expected a path or an http(s) URL, found {shown(name)}")
     try:
-        home = folder.resolve()
+        home = _resolved(folder)
         path = (home / name.replace("\\", "/")).resolve()
     except (OSError, ValueError, RuntimeError) as problem:  # a NUL, a name too long, links in a circle
         raise PhotoError("missing", f"{shown(name)} is no path: {problem}") from problem
     if not path.is_relative_to(home):
         raise PhotoError("outside", f"{shown(name)} leaves the folder {folder}")
     return LocalPhoto(path)
+
+
+@lru_cache(8)
+def _resolved(folder: Path) -> Path:
+    """The folder of a source, which is the same for all its rows."""
+    return folder.resolve()

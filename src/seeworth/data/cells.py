@@ -60,6 +60,8 @@ def clean_text(text: str) -> str:
 
     Letters of any script, emoji, right-to-left marks and quotes stay as they are.
     """
+    if text.isascii() and text.isprintable():  # most cells; the rest would change nothing
+        return text.strip()
     text = _LINES.sub(" ", text)
     return unicodedata.normalize("NFC", _GONE.sub("", text)).strip()
 

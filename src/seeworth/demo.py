@@ -14,11 +14,12 @@ from .settings import DemoSettings, EvaluateSettings, SampleSettings, TrainSetti
 # What the tiny model wants on a CPU; recipes/tiny.yaml holds the same, and a test keeps them equal.
 TINY = {
     "model": "tiny",
-    "num_train_epochs": 8.5,
-    "per_device_train_batch_size": 16,
+    "num_train_epochs": 11,
+    "per_device_train_batch_size": 32,
     "per_device_eval_batch_size": 32,
     "gradient_accumulation_steps": 1,
-    "learning_rate": 1e-3,
+    "optim": "muon",
+    "learning_rate": 3e-3,
     "weight_decay": 0.05,
     "warmup_ratio": 0.05,
     "augment": 0.5,

@@ -21,6 +21,7 @@ from ..phi3v import Phi3VForCausalLM, Phi3VProcessor
 from ..record import Prediction, Record
 from ..run_folder import read_run
 from ..task import Task
+from .cpu import keep_freed_memory
 
 
 class VLM:
@@ -81,6 +82,7 @@ def load_base(
 def load_run(run: Path, *, batch_size: int = 16, max_new_tokens: int = 160) -> VLM:
     """The tuned model of a run folder, ready to answer. Raises RunError when the folder is no finished run."""
     about = read_run(run)
+    keep_freed_memory()
     if about["method"] == "lora":
         from peft import PeftModel
 

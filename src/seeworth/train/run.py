@@ -22,6 +22,7 @@ from ..data.dataset import Dataset
 from ..encode import Encoder
 from ..errors import DataError, SettingsError
 from ..phi3v.tiny import make_tiny
+from ..predict.cpu import keep_freed_memory
 from ..predict.vlm import load_base
 from ..record import Record
 from ..run_folder import write_run
@@ -43,6 +44,7 @@ def run(settings: TrainSettings) -> None:
     if not train:
         raise DataError(f"{settings.data} has no record in its train split: import it again with a split column, or without one")
     out = _make_folder(settings)
+    keep_freed_memory()
     set_seed(settings.seed)
     model, encoder = build(settings, dataset, train)
     _say_plan(settings, model, train, validation)

@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from PIL import Image, ImageDraw
 
 from seeworth.data import photo as photo_module
-from seeworth.data.photo import _UPRIGHT, normalise, open_photo, phash
+from seeworth.data.photo import normalise, open_photo, phash
+from seeworth.data.pixels import UPRIGHT
 from seeworth.errors import PhotoError
 
 
@@ -76,7 +77,7 @@ def test_an_animated_png_becomes_its_first_frame() -> None:
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_every_exif_orientation_stands_upright(form: str, orientation: int) -> None:
     inverse = {6: 8, 8: 6}.get(orientation, orientation)  # what a camera held that way writes
-    stored = scene() if orientation == 1 else scene().transpose(_UPRIGHT[inverse])
+    stored = scene() if orientation == 1 else scene().transpose(UPRIGHT[inverse])
     exif = Image.Exif()
     exif[0x0112] = orientation
     image = open_photo(encoded(stored, form, exif=exif))

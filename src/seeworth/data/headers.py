@@ -14,12 +14,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from ..errors import PhotoError
+from .avif import stream_sizes
 
 FORMATS = ("JPEG", "PNG", "WEBP", "AVIF", "BMP", "TIFF", "GIF")
 MAX_PIXELS = 50_000_000  # of a JPEG; 200 MB once decoded, a pixel takes four bytes
 MAX_SIDE = 65_535  # pixels; the most a JPEG can say
 _MOST = {"JPEG": MAX_PIXELS, "WEBP": 2**24, "AVIF": 2**24}  # pixels: what decodes within two seconds at its worst
 _MOST_OTHERS = 25_000_000
+_MAX_AVIF = 8 * 2**20  # bytes; of noise, seven million take a second
 _RUN_LENGTH = (4_000_000, 2**20)  # pixels and bytes of a run-length BMP: Pillow reads it byte by byte, in Python
 _MAX_PARTS = 4096  # segments, chunks, tags or blocks before the picture
 _MAX_CHUNKS = 65_536  # of a PNG, which may give each row its own
@@ -59,7 +61,7 @@ def read_header(data: bytes) -> Header:
         if magic.match(data):
             try:
                 return read(data)
-            except (struct.error, IndexError) as problem:
+            except (struct.error, IndexError, KeyError) as problem:
                 raise PhotoError("damaged", f"the {form} file is damaged or cut short") from problem
     raise PhotoError("not_a_photo", f"expected {', '.join(FORMATS)}, found {looks_like(data)}")
 
@@ -139,7 +141,7 @@ def _jpeg_shape(kind: int, frame: tuple[int, int, int, int], before: tuple[int, 
         raise PhotoError("unsupported", f"a JPEG of a rare kind (frame {kind:02X}, {bits} bits): save it as a baseline JPEG")
     if any(before):
         raise PhotoError("damaged", "a JPEG with two frame headers")
-    check_size("JPEG", width, height)
+    check_size("JPEG" if components < 4 else "CMYK JPEG", width, height)
     return kind, height, width, components
 
 
@@ -226,10 +228,20 @@ def _webp(data: bytes) -> Header:
 
 
 def _avif(data: bytes) -> Header:
-    """Its EXIF item is renamed, so that none is read; by the standard, irot and imir alone turn the picture."""
+    """Its EXIF item is renamed, so that none is read; by the standard, irot and imir alone turn the picture.
+
+    A sequence is called a still picture: then its first picture alone is decoded.
+    """
+    if len(data) > _MAX_AVIF:
+        raise PhotoError("too_heavy", f"an AVIF of {len(data) / 2**20:.0f} MB, expected at most {_MAX_AVIF // 2**20}: save it as JPEG")
     for found in re.finditer(rb"ispe\0{4}(.{4})(.{4})", data, re.DOTALL):
         check_size("AVIF", *(int.from_bytes(part, "big") for part in found.groups()))
-    return Header("AVIF", re.sub(rb"(infe[\x02\x03].{7,9})Exif", rb"\1none", data, flags=re.DOTALL))
+    sizes = stream_sizes(data)
+    check_size("AVIF", max(width for width, _ in sizes), max(height for _, height in sizes))
+    if sum(width * height for width, height in sizes) > 3 * _MOST["AVIF"]:
+        raise PhotoError("too_large", f"an AVIF of {len(sizes)} pictures, together over {3 * _MOST['AVIF'] // 10**6} million pixels")
+    data = re.sub(rb"(infe[\x02\x03].{7,9})Exif", rb"\1none", data, flags=re.DOTALL)
+    return Header("AVIF", data[:8] + b"avif" + data[12:])
 
 
 def _bmp(data: bytes) -> Header:

@@ -99,7 +99,7 @@ def phash(image: Image.Image) -> str:
     """
     if max(image.size) > _THIN:
         image = image.resize((min(image.width, _THIN), min(image.height, _THIN)), Image.Resampling.NEAREST)
-    grey = np.asarray(image.convert("L").resize((32, 32), Image.Resampling.LANCZOS, reducing_gap=3.0), dtype=np.float64)
+    grey = np.asarray(image.convert("L").resize((32, 32), Image.Resampling.LANCZOS, reducing_gap=2.0), dtype=np.float64)
     low = np.round(_COSINES @ grey @ _COSINES.T, 3)  # rounded: a blank picture must not be told by the noise of the sum
     middle = np.sort(low, axis=None)[31:33].sum() / 2
     return np.packbits(low > middle).tobytes().hex()

@@ -91,7 +91,7 @@ def _places(data: bytes, start: int, end: int, idat: int) -> Iterator[tuple[int,
             offset = take(offset_size)
             length = take(length_size)
             if number == 0:
-                if extents > 1 and length < _LOOK or method > 1:
+                if (extents > 1 and length < _LOOK) or method > 1:
                     raise PhotoError("unsupported", "an AVIF whose picture stands in pieces: save it as JPEG or PNG")
                 yield item, base + offset + (idat if method else 0)
 

@@ -55,19 +55,24 @@ def open_photo(photo: Path | bytes) -> Image.Image:
     return _decode(photo if isinstance(photo, bytes) else read_photo(photo))[0]
 
 
-def read_photo(path: Path) -> bytes:
-    """The bytes of a photo file. Raises PhotoError for what is no regular file or weighs over MAX_BYTES."""
+def read_photo(path: Path, *, resolved: bool = False) -> bytes:
+    """The bytes of a photo file. Raises PhotoError for what is no regular file or weighs over MAX_BYTES.
+
+    With `resolved` the path was found to lie in its folder and to hold no link; one that has come since is not followed.
+    """
+    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0) | (getattr(os, "O_NOFOLLOW", 0) if resolved else 0)
     try:
         _need_regular(path, path.stat())  # before opening: opening a device may do something, opening a FIFO waits for ever
-        with os.fdopen(os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)), "rb") as file:
+        with os.fdopen(os.open(path, flags), "rb") as file:
             _need_regular(path, os.fstat(file.fileno()))  # it may have been replaced meanwhile
-            data = file.read(MAX_BYTES + 1)
+            if resolved and path.resolve() != path:
+                raise PhotoError("outside", f"{path}: a folder on the way was replaced by a link while photos were read")
+            data = file.read(MAX_BYTES + 1) or b""  # None: a file of the kernel's that has nothing to say now
     except FileNotFoundError as problem:
         raise PhotoError("missing", f"there is no file {path}") from problem
     except (OSError, ValueError) as problem:  # ValueError: a NUL in the path
         raise PhotoError("unreadable", f"{path}: {problem}") from problem
-    if len(data) > MAX_BYTES:
-        raise PhotoError("too_heavy", f"{path}: over {MAX_BYTES // 2**20} MB, the most a photo file may have")
+    _need_light(path, len(data))
     return data
 
 
@@ -109,14 +114,19 @@ def _need_regular(path: Path, status: os.stat_result) -> None:
     if not stat.S_ISREG(status.st_mode):
         what = "a folder" if stat.S_ISDIR(status.st_mode) else "a device, pipe or socket"
         raise PhotoError("not_a_file", f"{path}: expected a photo file, found {what}")
+    _need_light(path, status.st_size)
+
+
+def _need_light(where: object, size: int) -> None:
+    if size > MAX_BYTES:
+        raise PhotoError("too_heavy", f"{where}: over {MAX_BYTES // 2**20} MB, the most a photo file may have")
 
 
 def _decode(data: bytes) -> tuple[Image.Image, str]:
     """The RGB picture, and the format's name when the bytes are already a plain upright RGB JPEG or PNG, else ""."""
     if not data:
         raise PhotoError("empty", "the file holds no bytes")
-    if len(data) > MAX_BYTES:
-        raise PhotoError("too_heavy", f"{len(data) / 2**20:.0f} MB, expected at most {MAX_BYTES // 2**20} MB")
+    _need_light("the photo", len(data))
     header = read_header(data)
     try:
         with warnings.catch_warnings():

@@ -14,7 +14,6 @@ from typing import TypeAlias
 from ..errors import PhotoError
 from .cells import MISSING, shown
 
-
 MAX_PATH = 4096  # characters; what Linux takes
 
 

@@ -115,6 +115,8 @@ def _jpeg(data: bytes) -> Header:
         if kind in _FRAMES:
             shape = _jpeg_shape(kind, struct.unpack_from(">BHHB", data, start + 4), shape)
         if kind == _SOS:
+            if (len(data) - position) * 8 < shape[1] * shape[2] // 64:  # each block of 8 x 8 takes a bit at the very least
+                raise PhotoError("damaged", f"a JPEG that says {shape[2]} x {shape[1]} pixels and holds {len(data)} bytes")
             if shape[0] < 0xC2 and data[start + 4] == shape[3]:  # the whole picture in one scan, whose end the decoder knows
                 kept.append(data[start:])
                 break
@@ -148,6 +150,7 @@ def _jpeg_shape(kind: int, frame: tuple[int, int, int, int], before: tuple[int, 
 # --- PNG
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # of a colour type
 
 
 def _png(data: bytes) -> Header:
@@ -164,11 +167,14 @@ def _png(data: bytes) -> Header:
             first.setdefault(kind, bytes(body))
         elif kind in (b"zTXt", b"iCCP", b"iTXt", b"tEXt"):
             text = bytes(body)
-            unpacked += _unpacked(text)
+            unpacked += _unpacked(text) if unpacked <= _MAX_UNPACKED else 0
             clean = clean and not text.startswith(b"Raw profile type") and not _turns(text)
         clean = clean and sound and kind != b"acTL" and unpacked <= _MAX_UNPACKED
     width, height, depth, colour = struct.unpack_from(">IIBB", first[b"IHDR"])
     check_size("PNG", width, height)
+    if colour == 3 and b"PLTE" not in first:
+        raise PhotoError("damaged", "a PNG of palette colours without a palette")
+    _need_rows(pixels, _png_rows(width, height, depth * _CHANNELS.get(colour, 1), first[b"IHDR"][12]))
     orientation, sound = read_exif(first[b"eXIf"]) if b"eXIf" in first else (1, True)
     clear = first.get(b"tRNS", b"") if depth == 16 else b""
     paired = (depth, colour) == (16, 4)
@@ -180,6 +186,29 @@ def _png(data: bytes) -> Header:
     slim = b"".join((_SIGNATURE, *(_chunk(*one) for one in picture), _chunk(b"IDAT", b"".join(pixels)), _chunk(b"IEND", b"")))
     samples = struct.unpack(f">{len(clear) // 2}H", clear[: len(clear) // 2 * 2])
     return Header("PNG", slim, orientation, clean and sound and depth <= 8, 16 if depth == 16 else 8, samples, paired)
+
+
+def _png_rows(width: int, height: int, bits: int, interlaced: int) -> int:
+    """Bytes that all rows of a PNG take, with the filter byte before each; an interlaced one is seven smaller pictures."""
+    passes = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2)) if interlaced else ((0, 0, 1, 1),)
+    sides = [((width - x + dx - 1) // dx, (height - y + dy - 1) // dy) for x, y, dx, dy in passes]
+    return sum(high * (1 + (wide * bits + 7) // 8) for wide, high in sides if wide > 0 and high > 0)
+
+
+def _need_rows(pixels: list[memoryview], needed: int) -> None:
+    """Pillow takes rows that are missing for black ones, other programs give up."""
+    stream = zlib.decompressobj()
+    found = 0
+    for part in pixels:
+        rest: bytes | memoryview = part
+        while rest and found < needed:
+            try:
+                found += len(stream.decompress(rest, 2**18))
+            except zlib.error as problem:
+                raise PhotoError("damaged", f"the PNG is damaged: {problem}") from problem
+            rest = stream.unconsumed_tail
+    if found < needed:
+        raise PhotoError("damaged", f"the PNG is cut short: its picture takes {needed} bytes, found {found}")
 
 
 def _chunk(kind: bytes, body: bytes) -> bytes:
@@ -217,6 +246,8 @@ def _webp(data: bytes) -> Header:
     if data[12:16] == b"VP8X":
         width, height = (1 + int.from_bytes(data[at : at + 3], "little") for at in (24, 27))
         check_size("WEBP", width, height)
+        if data[20] & 2:  # an animation: what its first frame leaves free is transparent
+            data = data[:20] + bytes([data[20] | 16]) + data[21:]
     orientation, position, parts = 1, 12, 0
     while position + 8 <= len(data):
         kind, length = struct.unpack_from("<4sI", data, position)

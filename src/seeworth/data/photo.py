@@ -139,6 +139,8 @@ def _decode(data: bytes) -> tuple[Image.Image, str]:
             image = to_rgb(header, file, lambda: _start(header))
     except PhotoError:
         raise
+    except Image.DecompressionBombError as problem:  # a GIF's frame far beyond its canvas
+        raise PhotoError("too_large", str(problem)) from problem
     except Exception as problem:  # on damaged bytes the decoders raise nearly anything: struct.error, KeyError, SyntaxError ...
         raise PhotoError("damaged", f"the {header.format} is damaged or cut short ({type(problem).__name__}: {problem})") from problem
     return image, header.format if plain else ""

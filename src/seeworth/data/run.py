@@ -139,7 +139,8 @@ def _store(folder: Path, photo: Address) -> Stored:
     if isinstance(photo, RemotePhoto):
         return Stored(code="remote_photo", reason=f"{shown(photo.url)} is on the web; it is not downloaded yet: fetch it and name the file")
     try:
-        data, extension, width, height, phash = normalise(photo.data if isinstance(photo, EmbeddedPhoto) else read_photo(photo.path, resolved=True))
+        found = photo.data if isinstance(photo, EmbeddedPhoto) else read_photo(photo.path, resolved=True)
+        data, extension, width, height, phash = normalise(found)
     except PhotoError as problem:
         return Stored(code=problem.code, reason=str(problem))
     file_name, sha256 = store_photo(folder, data, extension)

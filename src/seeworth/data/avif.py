@@ -28,7 +28,7 @@ def stream_sizes(data: bytes) -> list[tuple[int, int]]:
     for item, offset in _places(data, *_inside(data, b"iloc", start, end), idat):
         if item in coded:
             found[item] = _sequence_size(data[offset : offset + _LOOK])
-    if len(found) != len(coded):
+    if not coded or len(found) != len(coded):
         raise PhotoError("damaged", "an AVIF whose pictures are not where it says")
     return list(found.values())
 

@@ -6,6 +6,7 @@ import struct
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 from PIL import Image, ImageCms
@@ -137,13 +138,17 @@ def _bombs() -> Iterator[Case]:
     yield "BMP of runs with a long stride", lambda: bmp_rle(65_000, 65_000, b"\0\2\xff\xff" * 100), "too_large"
     yield "BMP of a million runs", lambda: bmp_rle(1900, 1900, b"\1\1" * 600_000), "too_large"
     yield "BMP of 4-bit runs", lambda: bmp_rle(5000, 5000, b"\xff\x12" * 1000, 2), "too_large"
-    vast = encoded(Image.new("L", (5000, 4000)), "AVIF", speed=10, quality=30)
-    yield "AVIF of 20 million pixels", lambda: vast, "too_large"
-    small_box = vast.replace(struct.pack(">II", 5000, 4000), struct.pack(">II", 64, 64))
-    yield "AVIF whose box says 64 x 64 and whose stream 5000 x 4000", lambda: small_box, "too_large"
+    yield "AVIF of 20 million pixels", _vast_avif, "too_large"
+    lie = struct.pack(">II", 5000, 4000), struct.pack(">II", 64, 64)
+    yield "AVIF whose box says 64 x 64 and whose stream 5000 x 4000", lambda: _vast_avif().replace(*lie), "too_large"
     avif = encoded(scene(64, 64), "AVIF")
     yield "AVIF whose box says 60000 x 60000", lambda: avif.replace(struct.pack(">II", 64, 64), struct.pack(">II", 60_000, 60_000)), "too_large"
     yield "progressive JPEG of a thousand scans", lambda: progressive_scans(encoded(Image.new("RGB", (3000, 3000)), "JPEG", progressive=True), 1000), "too_large"
+
+
+@cache
+def _vast_avif() -> bytes:
+    return encoded(Image.new("L", (5000, 4000)), "AVIF", speed=10, quality=30)
 
 
 def _bmp_sized(width: int, height: int) -> bytes:
@@ -187,6 +192,7 @@ def _lies() -> Iterator[Case]:
     yield "TIFF whose directory lies beyond the end", lambda: b"II*\0" + struct.pack("<I", 2**31) + bytes(99), "damaged"
     yield "TIFF without size", lambda: tiff([(259, 3, 1, 1)], bytes(99)), "damaged"
     yield "TIFF of no bits", lambda: grey_tiff(t258=(3, 1, 0)), "unsupported"
+    yield "AVIF of no picture", lambda: encoded(scene(), "AVIF").replace(b"av01", b"av02"), "damaged"
     yield "AVIF without boxes", lambda: b"\0\0\0\x18ftypavif\0\0\0\0mif1avif", "damaged"
     yield "AVIF of endless boxes", lambda: b"\0\0\0\x18ftypavif\0\0\0\0mif1avif" + b"\0\0\0\x08free" * 9000, "damaged"
 

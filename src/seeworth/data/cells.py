@@ -209,6 +209,10 @@ def _match(cell: str) -> re.Match[str] | None:
         return None
     text = "".join(char for char in text if unicodedata.category(char) != "Cf").lower()  # marks of direction, zero-width spaces
     text = _SPACED.sub(lambda number: re.sub(_GAP, "", number[0]), text)
+    text = re.sub(r"([^\W\d_])\.(?!\d)", r"\1", text)  # kr. and Fr. 5
+    text = re.sub(r"^([^\W\d_]+)\.(?=\d)", lambda word: word[1] if word[1] in _SYMBOLS else word[0], text)  # Rs.500
+    if re.search(r"[^\W\d_][.,]\d", text):
+        return None  # USD.50: half a dollar, or fifty?
     text = re.sub(r"(?<=\d):[-–—]+(?!\d)", "", text)  # 1290:-
     text = re.sub(r"(?<=\d)([.,])[-–—]+(?!\d)", r"\g<1>00", text)  # 1.290,- shows that its comma is the decimal mark
     text = re.sub(r"\d", lambda digit: str(unicodedata.decimal(digit[0])), text)  # digits of any script

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Callable
 from decimal import Decimal
@@ -69,15 +70,19 @@ def test_whole_numbers_between_ones_with_decimals_follow_their_column(style: str
 
 
 def whole(cell: str) -> str:
-    """Without the two decimals."""
-    for mark in (".", ",", "٫", "．"):
-        for zero in ("00", "٠٠", "００"):
-            cell = cell.replace(mark + zero, "", 1) if cell.count(mark + zero) == 1 and not cell[cell.index(mark + zero) + 3 :][:1].isdigit() else cell
-    return cell
+    """Without the two decimals, which are zeros."""
+    return re.sub(r"[.,٫．](00|٠٠|００)(?!\d)", "", cell)
 
 
-@given(st.sampled_from(["English", "German", "plain", "plain comma"]), st.sampled_from(sorted(STYLES)), st.lists(values, min_size=3, max_size=9), values)
-def test_a_cell_of_another_style_is_read_right_or_refused_never_wrong(style: str, stray: str, column: list[Decimal], value: Decimal) -> None:
+@given(
+    st.sampled_from(["English", "German", "plain", "plain comma"]),
+    st.sampled_from(sorted(STYLES)),
+    st.lists(values, min_size=3, max_size=9),
+    values,
+)
+def test_a_cell_of_another_style_is_read_right_or_refused_never_wrong(
+    style: str, stray: str, column: list[Decimal], value: Decimal
+) -> None:
     """A lone mark before three digits is what the rule calls ambiguous; with two decimals written there is none."""
     write, unit = STYLES[style]
     cells = [write(one) for one in column] * 2

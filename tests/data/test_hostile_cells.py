@@ -28,13 +28,15 @@ def fate(form: NumberFormat, cell: str, unit: str | None) -> str | Decimal:
         number = form.read(cell, unit)
         valid_value(Field("price", "number", unit), number)
     except CellError as problem:
-        assert problem.words
-        assert problem.words.isprintable()
-        assert len(problem.words) < 250
-        return problem.code
+        words, code = problem.words, problem.code
     except TaskError:
         return "number_too_long"
-    return number
+    else:
+        return number
+    assert words
+    assert words.isprintable()
+    assert len(words) < 250
+    return code
 
 
 @pytest.mark.parametrize(("cell", "unit", "point", "comma"), NUMBERS, ids=lambda word: repr(word)[:40])
@@ -78,14 +80,29 @@ def test_what_is_shown_of_a_cell_is_one_short_line_without_escape_codes(cell: st
 @pytest.mark.parametrize(
     ("cell", "code"),
     [
-        *((word, "outside") for word in ("/etc/passwd", "../x.jpg", "a/../../x.jpg", r"..\..\x.jpg", "/proc/self/mem", r"\\\\host\\share\\a.jpg", "./../x")),
-        *((word, "bad_address") for word in ("//host/share/a.jpg", "file:///etc/passwd", "FILE:/etc/passwd", "data:image/png;base64,AA", "javascript://x",
-                                             "ftp://x/a.jpg", "gopher://x", "blob:x", "s3://b/k")),
+        *(
+            (word, "outside")
+            for word in ("/etc/passwd", "../x.jpg", "a/../../x.jpg", r"..\..\x.jpg", "/proc/self/mem", r"\\\\host\\share\\a.jpg", "./../x")
+        ),
+        *(
+            (word, "bad_address")
+            for word in (
+                "//host/share/a.jpg",
+                "file:///etc/passwd",
+                "FILE:/etc/passwd",
+                "data:image/png;base64,AA",
+                "javascript://x",
+                "ftp://x/a.jpg",
+                "gopher://x",
+                "blob:x",
+                "s3://b/k",
+            )
+        ),
         *((word, "missing") for word in ("a\0b.jpg", "\ud800.jpg", "a/" * 5000, "x" * 5000)),
         *((word, "photo_missing") for word in ("", "  ", "N.A.", "nan", "null", "-")),
     ],
     ids=lambda word: ascii(word)[:40],
-)  # fmt: skip
+)
 def test_an_address_that_leads_astray_is_refused(tmp_path: Path, cell: str, code: str) -> None:
     start = time.process_time()
     with pytest.raises(PhotoError) as problem:
@@ -95,7 +112,9 @@ def test_an_address_that_leads_astray_is_refused(tmp_path: Path, cell: str, code
     assert time.process_time() - start < 0.5
 
 
-@pytest.mark.parametrize("cell", ["CON", "nul.jpg", "C:\\photos\\a.jpg", "a\nb.jpg", "\udcff.jpg", "~/a.jpg", "$HOME/a.jpg", "*.jpg", "|ls", "a.jpg:stream"])
+@pytest.mark.parametrize(
+    "cell", ["CON", "nul.jpg", "C:\\photos\\a.jpg", "a\nb.jpg", "\udcff.jpg", "~/a.jpg", "$HOME/a.jpg", "*.jpg", "|ls", "a.jpg:stream"]
+)
 def test_an_odd_name_is_a_file_of_the_folder_and_nothing_else(tmp_path: Path, cell: str) -> None:
     found = address_of(tmp_path, cell)
     assert isinstance(found, LocalPhoto)
@@ -121,7 +140,15 @@ def test_a_row_of_any_title_is_written_and_read_by_the_task_or_refused(reader: R
 
 
 def draft(number: int, name: str, title: str = "Bag", **changes: str) -> Draft:
-    return Draft(number, name, LocalPhoto(Path("a.jpg")), changes.get("cell", "a.jpg"), changes.get("group", ""), None, {"title": title, "price": Decimal(5)})
+    return Draft(
+        number,
+        name,
+        LocalPhoto(Path("a.jpg")),
+        changes.get("cell", "a.jpg"),
+        changes.get("group", ""),
+        None,
+        {"title": title, "price": Decimal(5)},
+    )
 
 
 def test_a_row_that_repeats_another_is_a_duplicate_and_an_id_with_other_content_too() -> None:
@@ -143,7 +170,10 @@ def test_two_rows_that_differ_in_one_cell_are_never_taken_for_one() -> None:
     for number in range(1, 20_001):
         assert seen.take(draft(number, str(number), f"Bag {number}"), "00") is None
     for number in range(1, 20_001, 97):
-        assert seen.take(draft(30_000, str(number), f"Bag {number}"), "00") == ("duplicate_row", f"row {number} is the same in every cell and in its photo")
+        assert seen.take(draft(30_000, str(number), f"Bag {number}"), "00") == (
+            "duplicate_row",
+            f"row {number} is the same in every cell and in its photo",
+        )
 
 
 def test_a_refusal_is_one_line_of_ascii() -> None:

@@ -65,7 +65,10 @@ def test_a_table_is_imported_or_refused_in_one_line(case: Table, folder: Path, c
 def test_a_table_of_hostile_photos_keeps_the_good_ones(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Each under several names that lie about what it is."""
     cases = [case for case in refused() if not case.name.startswith("cut") and "million" not in case.name][::2]
-    names = [f"h{number}.{ending}" for number, ending in zip(range(len(cases)), ["jpg", "png", "eps", "psd", "jp2", "ico", "pdf"] * 99, strict=False)]
+    names = [
+        f"h{number}.{ending}"
+        for number, ending in zip(range(len(cases)), ["jpg", "png", "eps", "psd", "jp2", "ico", "pdf"] * 99, strict=False)
+    ]
     for name, case in zip(names, cases, strict=True):
         (folder / name).write_bytes(case.make())
     (folder / "photo.eps").write_bytes(encoded(scene(), "PNG"))
@@ -81,7 +84,9 @@ def test_a_table_of_hostile_photos_keeps_the_good_ones(folder: Path, capsys: pyt
     assert [one["row"] for one in refusals(output)] == list(range(6, 6 + len(cases)))
 
 
-def test_a_folder_of_anything_but_photos_is_told_file_by_file(tmp_path: Path, capsys: pytest.CaptureFixture[str], photo_bytes: Callable[..., bytes]) -> None:
+def test_a_folder_of_anything_but_photos_is_told_file_by_file(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], photo_bytes: Callable[..., bytes]
+) -> None:
     source = tmp_path / "photos" / "set"
     names = ["a.jpg", "notes.txt", "weird\nname.jpg", "\udcff\udcfe.png", "=cmd|calc.jpg", "<b>.jpg", "x.eps", "empty.jpg", "-rf"]
     for number, name in enumerate(names):

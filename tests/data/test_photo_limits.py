@@ -131,7 +131,9 @@ def test_a_file_that_may_not_be_read_says_so(tmp_path: Path) -> None:
     assert problem.value.code == "unreadable"
 
 
-@pytest.mark.parametrize("name", ["line\nbreak.jpg", "tab\t.jpg", "\udcff\udcfe.jpg", "CON", "nul.jpg", "a:b.jpg", "-rf", "%s%n.jpg", "é" * 100])
+@pytest.mark.parametrize(
+    "name", ["line\nbreak.jpg", "tab\t.jpg", "\udcff\udcfe.jpg", "CON", "nul.jpg", "a:b.jpg", "-rf", "%s%n.jpg", "é" * 100]
+)
 def test_an_odd_name_names_its_file_and_is_told_in_one_line(name: str, tmp_path: Path) -> None:
     (tmp_path / name).write_bytes(b"x")
     assert read_photo(tmp_path / name) == b"x"

@@ -35,7 +35,11 @@ HUNG = 20.0  # seconds of the clock after which a worker is taken for hung, on a
 def seeds() -> list[bytes]:
     """Valid photos in all formats and sizes, and the small files of the corpus."""
     found = [encoded(image, form) for form in FORMS for image in (scene(), noise(40), scene(300, 200))]
-    found += [encoded(noise(40), "JPEG", progressive=True), encoded(scene().convert("CMYK"), "JPEG"), encoded(scene().convert("RGBA"), "PNG")]
+    found += [
+        encoded(noise(40), "JPEG", progressive=True),
+        encoded(scene().convert("CMYK"), "JPEG"),
+        encoded(scene().convert("RGBA"), "PNG"),
+    ]
     for case in (*kept(), *(one for one in refused() if "AVIF of 20 million" not in one.name and "stream 5000" not in one.name)):
         data = case.make()
         if 0 < len(data) < 30_000:
@@ -154,13 +158,15 @@ def main() -> int:
     codes, faults, slowest, peak = fuzz(files, seed)
     for code, count in codes.most_common():
         print(f"{count:8} {code}")
-    print(f"{sum(codes.values())} of {files} files in {time.monotonic() - begin:.0f} s; slowest {slowest:.2f} s; peak memory {peak / 2**20:.0f} MiB")
+    print(
+        f"{sum(codes.values())} of {files} files in {time.monotonic() - begin:.0f} s; slowest {slowest:.2f} s; peak memory {peak / 2**20:.0f} MiB"
+    )
     pool = seeds() if faults else []
     for fault in faults:
         print(fault)
         number = fault.split()[1].rstrip(":")
         Path(f"crasher-{seed}-{number}.bin").write_bytes(mutated(pool, random.Random(f"{seed} {number}")))
-    return 1 if faults or sum(codes.values()) != files else 0
+    return 1 if faults or done != files else 0
 
 
 if __name__ == "__main__":

@@ -4,6 +4,8 @@
     sources    tables and image folders as rows of cells       split     groups and splits
     rows       a row of cells -> a draft, or a refusal         dataset   the dataset folder, written and read
     cells      text and numbers as people write them           metadata  its table: rows, names of columns, checks
+    headers    what a photo file says of itself (with `avif`)  pixels    any decoded picture -> RGB on white
+    address    where a photo is                                workers   work over processes that outlives a worker
     sample     product photos drawn here (with `draw`)         progress  a bar on a terminal, plain lines elsewhere
     ablate     records with their photos taken away
 """

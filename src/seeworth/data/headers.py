@@ -190,7 +190,11 @@ def _png(data: bytes) -> Header:
 
 def _png_rows(width: int, height: int, bits: int, interlaced: int) -> int:
     """Bytes that all rows of a PNG take, with the filter byte before each; an interlaced one is seven smaller pictures."""
-    passes = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2)) if interlaced else ((0, 0, 1, 1),)
+    passes = (
+        ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
+        if interlaced
+        else ((0, 0, 1, 1),)
+    )
     sides = [((width - x + dx - 1) // dx, (height - y + dy - 1) // dy) for x, y, dx, dy in passes]
     return sum(high * (1 + (wide * bits + 7) // 8) for wide, high in sides if wide > 0 and high > 0)
 

@@ -39,9 +39,14 @@ def chunk(kind: bytes, body: bytes, crc: int | None = None) -> bytes:
 
 
 def png(
-    width: int = 16, height: int = 16, depth: int = 8, colour: int = 2, rows: bytes | None = None, extra: Iterable[bytes] = (),
+    width: int = 16,
+    height: int = 16,
+    depth: int = 8,
+    colour: int = 2,
+    rows: bytes | None = None,
+    extra: Iterable[bytes] = (),
     interlace: int = 0,
-) -> bytes:  # fmt: skip
+) -> bytes:
     """A PNG of raw rows (each with its filter byte); mid-grey when None. `extra` chunks go before its pixels."""
     channels = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}[colour]
     stride = (width * channels * depth + 7) // 8
@@ -94,7 +99,9 @@ def tiff(entries: Iterable[tuple[int, int, int, int]], tail: bytes = b"", order:
     entries = list(entries)
     magic = b"II*\0" if order == "<" else b"MM\0*"
     body = b"".join(
-        struct.pack(order + ("HHIHH" if (kind, count) == (3, 1) else "HHII"), tag, kind, count, value, *([0] if (kind, count) == (3, 1) else []))
+        struct.pack(
+            order + ("HHIHH" if (kind, count) == (3, 1) else "HHII"), tag, kind, count, value, *([0] if (kind, count) == (3, 1) else [])
+        )
         for tag, kind, count, value in entries
     )
     return magic + struct.pack(order + "IH", 8, len(entries)) + body + struct.pack(order + "I", following) + tail
@@ -110,9 +117,13 @@ def grey_tiff(width: int = 16, height: int = 16, **changes: tuple[int, int, int]
 
 
 def gif(
-    canvas: tuple[int, int], box: tuple[int, int, int, int], extensions: bytes = b"", clear: int | None = None, pixel: int = 1,
+    canvas: tuple[int, int],
+    box: tuple[int, int, int, int],
+    extensions: bytes = b"",
+    clear: int | None = None,
+    pixel: int = 1,
     code_size: int = 2,
-) -> bytes:  # fmt: skip
+) -> bytes:
     """A GIF of two colours, black and red, whose only frame fills `box` (left, top, width, height) with one of them."""
     left, top, width, height = box
     control = b"" if clear is None else b"!\xf9\x04\x01\0\0" + bytes([clear]) + b"\0"

@@ -77,19 +77,25 @@ NUMBERS: list[tuple[str, str | None, str, str]] = [
     ("1\u200b290", "USD", "1290", "1290"),
     ("\ufeff1290", "USD", "1290", "1290"),
     # no value
-    *((word, "USD", "number_missing", "number_missing") for word in ("", " ", "-", "--", "—", "n.a.", "N/A", "#N/A", "NULL", "None", "?", "<NA>", "\t\n")),
+    *((word, "USD", "number_missing", "number_missing") for word in ("", " ", "-", "--", "—", "n.a.", "N/A", "#N/A", "NULL", "None",
+        "?", "<NA>", "\t\n")),
     *((word, "USD", "number_not_finite", "number_not_finite") for word in ("nan", "NaN", "-nan", "inf", "-Infinity", "+INF")),
     # another unit
-    *((word, "EUR", "unit_differs", "unit_differs") for word in ("1290 USD", "$1290", "£1290", "1290 CHF", "5%", "R$ 5", "12 kg", "₿5", "SEK 5", "ab 99", "1e", "e5")),
+    *((word, "EUR", "unit_differs", "unit_differs") for word in ("1290 USD", "$1290", "£1290", "1290 CHF", "5%", "R$ 5", "12 kg", "₿5",
+        "SEK 5", "ab 99", "1e", "e5")),
     ("12 kg", None, "unit_differs", "unit_differs"),
     # no single number
     *(
         (word, "USD", "number_unreadable", "number_unreadable")
         for word in (
-            "call us", "about 1290", "from $99", "~1290", "≈1290", "<1290", "1290-1490", "1290 - 1490", "1290–1490", "1290 to 1490", "99/129",
-            "--5", "+-5", "5-", "(1290.00)", "(5)", "[5]", "½", "1½", "100²", "₁₂", "①", "Ⅻ", "十二", "1_000", "0x10", "0b1", "1e3e3", "USD.50", "a,5",
-            "1290 (was 1500)", "2 for 99", "$12 USD", "12.90.1", "1.2.3.4", "1,2,3", "=1+1", "=SUM(A1:A9)", "@1", "#DIV/0!", "1.#QNAN", "1;5",
-            "2024-01-31", "12:30", "1 2 3", ".", ",", "+", "$", "1..5", "1,,5", "1.,5", "1,290.000,00", "𝟏𝟐.𝟗.0", "<script>5</script>", "9" * 30 + "x5",
+            "call us", "about 1290", "from $99", "~1290", "≈1290", "<1290", "1290-1490", "1290 - 1490", "1290–1490", "1290 to 1490",
+            "99/129",
+            "--5", "+-5", "5-", "(1290.00)", "(5)", "[5]", "½", "1½", "100²", "₁₂", "①", "Ⅻ", "十二", "1_000", "0x10", "0b1", "1e3e3",
+            "USD.50", "a,5",
+            "1290 (was 1500)", "2 for 99", "$12 USD", "12.90.1", "1.2.3.4", "1,2,3", "=1+1", "=SUM(A1:A9)", "@1", "#DIV/0!", "1.#QNAN",
+            "1;5",
+            "2024-01-31", "12:30", "1 2 3", ".", ",", "+", "$", "1..5", "1,,5", "1.,5", "1,290.000,00", "𝟏𝟐.𝟗.0", "<script>5</script>",
+            "9" * 30 + "x5",
             "a" * 200, "1" + "," * 5000 + "x1", " 1" * 3000,
         )
     ),
@@ -137,6 +143,7 @@ TEXTS: list[tuple[str, str]] = [
 ]
 
 BLANK = (  # text that shows nothing or says that there is none
-    "", " ", "\t", "\u00a0", "\u200b", "\u200b\u200d\ufeff", "\u2800\u2800", "\u3164", "\u115f", "\u00ad", "\u200f\u200e", "\u202e", "\x00\x1b", "\u0301",
+    "", " ", "\t", "\u00a0", "\u200b", "\u200b\u200d\ufeff", "\u2800\u2800", "\u3164", "\u115f", "\u00ad", "\u200f\u200e", "\u202e",
+    "\x00\x1b", "\u0301",
     "\ufe0f", "\ud800", "\u2060", "\U000e0041", "n/a", "N/A", "nan", "NaN", "null", "-", "—", "?", "\u3000",
 )  # fmt: skip

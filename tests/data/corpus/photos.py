@@ -12,15 +12,36 @@ import numpy as np
 from PIL import Image, ImageCms
 
 from .bytes import (
-    bmp_rle, canvas_webp, chunk, encoded, exif, gif, grey_tiff, jpeg_sized, jpeg_with, noise, png, progressive_scans, riff, scene, segment,
-    sixteen_png, tiff,
-)  # fmt: skip
+    bmp_rle,
+    canvas_webp,
+    chunk,
+    encoded,
+    exif,
+    gif,
+    grey_tiff,
+    jpeg_sized,
+    jpeg_with,
+    noise,
+    png,
+    progressive_scans,
+    riff,
+    scene,
+    segment,
+    sixteen_png,
+    tiff,
+)
 
 FORMS = ("JPEG", "PNG", "WEBP", "AVIF", "BMP", "TIFF", "GIF")
 UPRIGHT_TO_STORED = {  # EXIF orientation -> what a camera held that way does to the scene
-    1: None, 2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE, 6: Image.Transpose.ROTATE_90, 7: Image.Transpose.TRANSVERSE, 8: Image.Transpose.ROTATE_270,
-}  # fmt: skip
+    1: None,
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_90,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_270,
+}
 
 
 @dataclass(frozen=True)
@@ -142,8 +163,16 @@ def _bombs() -> Iterator[Case]:
     lie = struct.pack(">II", 5000, 4000), struct.pack(">II", 64, 64)
     yield "AVIF whose box says 64 x 64 and whose stream 5000 x 4000", lambda: _vast_avif().replace(*lie), "too_large"
     avif = encoded(scene(64, 64), "AVIF")
-    yield "AVIF whose box says 60000 x 60000", lambda: avif.replace(struct.pack(">II", 64, 64), struct.pack(">II", 60_000, 60_000)), "too_large"
-    yield "progressive JPEG of a thousand scans", lambda: progressive_scans(encoded(Image.new("RGB", (3000, 3000)), "JPEG", progressive=True), 1000), "too_large"
+    yield (
+        "AVIF whose box says 60000 x 60000",
+        lambda: avif.replace(struct.pack(">II", 64, 64), struct.pack(">II", 60_000, 60_000)),
+        "too_large",
+    )
+    yield (
+        "progressive JPEG of a thousand scans",
+        lambda: progressive_scans(encoded(Image.new("RGB", (3000, 3000)), "JPEG", progressive=True), 1000),
+        "too_large",
+    )
 
 
 @cache
@@ -163,7 +192,13 @@ def _lies() -> Iterator[Case]:
     yield "JPEG of no height", lambda: jpeg_sized(encoded(scene(), "JPEG"), 48, 0), "damaged"
     yield "JPEG of two headers", lambda: _doubled_frame(encoded(scene(), "JPEG")), "damaged"
     yield "JPEG of a header alone", lambda: encoded(scene(), "JPEG")[:200] + b"\xff\xd9", "damaged"
-    yield "JPEG without tables", lambda: b"\xff\xd8" + segment(0xC0, struct.pack(">BHHB", 8, 16, 16, 1) + b"\1\x11\0") + segment(0xDA, b"\1\1\0\0\x3f\0") + bytes(99), "damaged"
+    yield (
+        "JPEG without tables",
+        lambda: (
+            b"\xff\xd8" + segment(0xC0, struct.pack(">BHHB", 8, 16, 16, 1) + b"\1\x11\0") + segment(0xDA, b"\1\1\0\0\x3f\0") + bytes(99)
+        ),
+        "damaged",
+    )
     for width, height in ((4000, 4000), (17, 16), (16, 17), (16, 4000)):
         yield f"PNG that says {width} x {height}", lambda w=width, h=height: png(w, h, rows=(b"\0" + b"\x80" * 48) * 16), "damaged"
     yield "PNG of no width", lambda: png(0, 16), "damaged"
@@ -214,7 +249,11 @@ def _crowds() -> Iterator[Case]:
     yield "GIF of one endless comment", lambda: gif((16, 16), (0, 0, 16, 16), b"!\xfe" + b"\x01a" * 400_000 + b"\0"), "damaged"
     many = struct.pack("<HHII", 65_000, 1, 4, 0)
     yield "TIFF of 60,000 tags", lambda: b"II*\0\x08\0\0\0" + struct.pack("<H", 60_000) + many * 60_000 + bytes(4), "damaged"
-    yield "TIFF whose tags all claim the whole file", lambda: grey_tiff(t273=(4, 100, 400), t347=(7, 9_000, 0), t320=(3, 4_000, 0)), "damaged"
+    yield (
+        "TIFF whose tags all claim the whole file",
+        lambda: grey_tiff(t273=(4, 100, 400), t347=(7, 9_000, 0), t320=(3, 4_000, 0)),
+        "damaged",
+    )
     yield "TIFF of a million strips", lambda: grey_tiff(t273=(4, 1_000_000, 400)) + bytes(4_000_000), "damaged"
     big = struct.pack("<2sHHHQQ", b"II", 43, 8, 0, 16, 2_000_000)
     yield "BigTIFF of two million tags", lambda: big + bytes(40_000), "damaged"
@@ -240,7 +279,9 @@ def _with_bits(data: bytes, bits: int) -> bytes:
 
 
 def _lab() -> Image.Image:
-    return ImageCms.applyTransform(scene(), ImageCms.buildTransform(ImageCms.createProfile("sRGB"), ImageCms.createProfile("LAB"), "RGB", "LAB"))
+    return ImageCms.applyTransform(
+        scene(), ImageCms.buildTransform(ImageCms.createProfile("sRGB"), ImageCms.createProfile("LAB"), "RGB", "LAB")
+    )
 
 
 def _array(image: Image.Image) -> np.ndarray:
@@ -254,18 +295,34 @@ def _turned() -> Iterator[Kept]:
         for order in "<>":
             block = exif(orientation, order)
             lossy = b"Exif\0\0" + block
-            yield Kept(f"JPEG turned {orientation}{order}", lambda i=image, b=lossy: encoded(i, "JPEG", quality=95, exif=b), lambda: _array(scene()), 6, True)
+            yield Kept(
+                f"JPEG turned {orientation}{order}",
+                lambda i=image, b=lossy: encoded(i, "JPEG", quality=95, exif=b),
+                lambda: _array(scene()),
+                6,
+                True,
+            )
             yield Kept(f"PNG turned {orientation}{order}", lambda i=image, b=block: encoded(i, "PNG", exif=b), lambda: _array(scene()))
             yield Kept(
-                f"WebP turned {orientation}{order}", lambda i=image, b=block: encoded(i, "WEBP", lossless=True, exif=b), lambda: _array(scene())
+                f"WebP turned {orientation}{order}",
+                lambda i=image, b=block: encoded(i, "WEBP", lossless=True, exif=b),
+                lambda: _array(scene()),
             )
-        yield Kept(f"TIFF turned {orientation}", lambda i=image, o=orientation: encoded(i, "TIFF", tiffinfo={274: o}), lambda: _array(scene()))
+        yield Kept(
+            f"TIFF turned {orientation}", lambda i=image, o=orientation: encoded(i, "TIFF", tiffinfo={274: o}), lambda: _array(scene())
+        )
         yield Kept(
             f"LZW TIFF turned {orientation}",
             lambda i=image, o=orientation: encoded(i, "TIFF", compression="tiff_lzw", tiffinfo={274: o}),
             lambda: _array(scene()),
         )
-        yield Kept(f"AVIF turned {orientation}", lambda i=image, b=exif(orientation): encoded(i, "AVIF", quality=95, exif=b), lambda: _array(scene()), 6, True)
+        yield Kept(
+            f"AVIF turned {orientation}",
+            lambda i=image, o=orientation: encoded(i, "AVIF", quality=95, exif=exif(o)),
+            lambda: _array(scene()),
+            6,
+            True,
+        )
 
 
 def _colours() -> Iterator[Kept]:
@@ -276,7 +333,9 @@ def _colours() -> Iterator[Kept]:
     bits = (np.indices((16, 16)).sum(0) % 2 * 255).astype(np.uint8)
     for form in ("PNG", "TIFF", "BMP"):
         yield Kept(f"one bit {form}", lambda f=form: encoded(Image.fromarray(bits).convert("1"), f), lambda: np.stack([bits] * 3, -1))
-    yield Kept("fax TIFF", lambda: encoded(Image.fromarray(bits).convert("1"), "TIFF", compression="group4"), lambda: np.stack([bits] * 3, -1))
+    yield Kept(
+        "fax TIFF", lambda: encoded(Image.fromarray(bits).convert("1"), "TIFF", compression="group4"), lambda: np.stack([bits] * 3, -1)
+    )
     for depth in (1, 2, 4):
         levels = np.tile(np.arange(2**depth, dtype=np.uint8), (8, 8))
         rows = b"".join(b"\0" + _packed(row, depth) for row in levels)
@@ -301,9 +360,10 @@ def _colours() -> Iterator[Kept]:
     colours = np.random.default_rng(1).integers(0, 256, (16, 16, 4), dtype=np.uint8)
     for form, options in (("PNG", {}), ("WEBP", {"lossless": True, "exact": True}), ("TIFF", {})):
         yield Kept(
-            f"alpha {form}", lambda f=form, o=options: encoded(Image.fromarray(colours, "RGBA"), f, **o),
+            f"alpha {form}",
+            lambda f=form, o=options: encoded(Image.fromarray(colours, "RGBA"), f, **o),
             lambda: _on_white(colours[..., :3], colours[..., 3]),
-        )  # fmt: skip
+        )
     yield Kept(
         "grey and alpha PNG",
         lambda: encoded(Image.fromarray(colours[..., :2].copy(), "LA"), "PNG"),
@@ -315,9 +375,17 @@ def _colours() -> Iterator[Kept]:
     inks = np.random.default_rng(2).integers(0, 256, (16, 16, 4), dtype=np.uint8)
     for options in ({}, {"compression": "tiff_lzw"}):
         yield Kept(f"CMYK TIFF {options}", lambda o=options: encoded(Image.fromarray(inks, "CMYK"), "TIFF", **o), lambda: _printed(inks), 1)
-    for ink, colour in {(0, 0, 0, 0): (255, 255, 255), (255, 0, 0, 0): (0, 255, 255), (0, 0, 0, 255): (0, 0, 0), (0, 255, 255, 0): (255, 0, 0)}.items():
+    for ink, colour in {
+        (0, 0, 0, 0): (255, 255, 255),
+        (255, 0, 0, 0): (0, 255, 255),
+        (0, 0, 0, 255): (0, 0, 0),
+        (0, 255, 255, 0): (255, 0, 0),
+    }.items():
         yield Kept(
-            f"CMYK JPEG {ink}", lambda i=ink: encoded(Image.new("CMYK", (16, 16), i), "JPEG", quality=95), lambda c=colour: np.full((16, 16, 3), c), 2
+            f"CMYK JPEG {ink}",
+            lambda i=ink: encoded(Image.new("CMYK", (16, 16), i), "JPEG", quality=95),
+            lambda c=colour: np.full((16, 16, 3), c),
+            2,
         )
     multiplied = np.array([[[100, 50, 0, 128]] * 16] * 16, dtype=np.uint8)
     yield Kept("TIFF multiplied by its alpha", lambda: _associated(multiplied), lambda: np.full((16, 16, 3), (227, 177, 127)), 1)
@@ -340,9 +408,19 @@ def _printed(inks: np.ndarray) -> np.ndarray:
 
 def _associated(colours: np.ndarray) -> bytes:
     head = tiff(
-        [(256, 4, 1, 16), (257, 4, 1, 16), (258, 3, 4, 300), (259, 3, 1, 1), (262, 3, 1, 2), (273, 4, 1, 400), (277, 3, 1, 4), (278, 4, 1, 16),
-         (279, 4, 1, 1024), (338, 3, 1, 1)],
-    )  # fmt: skip
+        [
+            (256, 4, 1, 16),
+            (257, 4, 1, 16),
+            (258, 3, 4, 300),
+            (259, 3, 1, 1),
+            (262, 3, 1, 2),
+            (273, 4, 1, 400),
+            (277, 3, 1, 4),
+            (278, 4, 1, 16),
+            (279, 4, 1, 1024),
+            (338, 3, 1, 1),
+        ],
+    )
     return (head.ljust(300, b"\0") + struct.pack("<4H", 8, 8, 8, 8)).ljust(400, b"\0") + colours.tobytes()
 
 
@@ -354,12 +432,22 @@ def _sixteen() -> Iterator[Kept]:
     yield Kept("grey PNG of 16 bits", lambda: sixteen_png(wide[..., :1]), lambda: np.repeat(rounded[..., :1], 3, 2))
     yield Kept("RGB PNG of 16 bits", lambda: sixteen_png(wide[..., :3]), lambda: rounded[..., :3])
     yield Kept("RGBA PNG of 16 bits", lambda: sixteen_png(wide), lambda: _wide_on_white(wide[..., :3], wide[..., 3:]))
-    yield Kept("grey and alpha PNG of 16 bits", lambda: sixteen_png(wide[..., 2:]), lambda: np.repeat(_wide_on_white(wide[..., 2:3], wide[..., 3:]), 3, 2))
+    yield Kept(
+        "grey and alpha PNG of 16 bits",
+        lambda: sixteen_png(wide[..., 2:]),
+        lambda: np.repeat(_wide_on_white(wide[..., 2:3], wide[..., 3:]), 3, 2),
+    )
     for form in ({}, {"compression": "tiff_lzw"}):
-        yield Kept(f"grey TIFF of 16 bits {form}", lambda f=form: encoded(Image.fromarray(wide[..., 0].copy()), "TIFF", **f), lambda: np.repeat(rounded[..., :1], 3, 2))
+        yield Kept(
+            f"grey TIFF of 16 bits {form}",
+            lambda f=form: encoded(Image.fromarray(wide[..., 0].copy()), "TIFF", **f),
+            lambda: np.repeat(rounded[..., :1], 3, 2),
+        )
     for order in "<>":
         yield Kept(f"RGB TIFF of 16 bits {order}", lambda o=order: _wide_tiff(wide[..., :3], o), lambda: rounded[..., :3])
-        yield Kept(f"RGBA TIFF of 16 bits {order}", lambda o=order: _wide_tiff(wide, o), lambda: _wide_on_white(wide[..., :3], wide[..., 3:]))
+        yield Kept(
+            f"RGBA TIFF of 16 bits {order}", lambda o=order: _wide_tiff(wide, o), lambda: _wide_on_white(wide[..., :3], wide[..., 3:])
+        )
         yield Kept(f"deflated RGB TIFF of 16 bits {order}", lambda o=order: _wide_tiff(wide[..., :3], o, 8), lambda: rounded[..., :3])
     tones = np.full((16, 16, 3), 0x1234, dtype=np.uint16)
     tones[:, 8:] = 0x1235
@@ -380,10 +468,20 @@ def _wide_tiff(samples: np.ndarray, order: str, compression: int = 1) -> bytes:
     pixels = samples.astype(f"{order}u2").tobytes()
     pixels = zlib.compress(pixels) if compression == 8 else pixels
     head = tiff(
-        [(256, 4, 1, width), (257, 4, 1, height), (258, 3, channels, 300), (259, 3, 1, compression), (262, 3, 1, 2), (273, 4, 1, 400),
-         (277, 3, 1, channels), (278, 4, 1, height), (279, 4, 1, len(pixels)), *([(338, 3, 1, 2)] if channels == 4 else [])],
+        [
+            (256, 4, 1, width),
+            (257, 4, 1, height),
+            (258, 3, channels, 300),
+            (259, 3, 1, compression),
+            (262, 3, 1, 2),
+            (273, 4, 1, 400),
+            (277, 3, 1, channels),
+            (278, 4, 1, height),
+            (279, 4, 1, len(pixels)),
+            *([(338, 3, 1, 2)] if channels == 4 else []),
+        ],
         order=order,
-    )  # fmt: skip
+    )
     return (head.ljust(300, b"\0") + struct.pack(f"{order}4H", *[16] * 4)).ljust(400, b"\0") + pixels
 
 
@@ -412,7 +510,7 @@ def _metadata() -> Iterator[Kept]:
         "65,535 tags promised": b"Exif\0\0II*\0\x08\0\0\0\xff\xff",
         "orientation as words": b"Exif\0\0" + exif(None, entries=[(0x112, 2, 4, 0x36)]),
         "orientation 0": b"Exif\0\0" + exif(0),
-        "XMP that says 6": b"http://ns.adobe.com/xap/1.0/\0<x tiff:Orientation=\"6\"/>",
+        "XMP that says 6": b'http://ns.adobe.com/xap/1.0/\0<x tiff:Orientation="6"/>',
         "multi-picture index": b"MPF\0II*\0" + b"\xff" * 100,
     }
     for name, block in blocks.items():
@@ -422,15 +520,43 @@ def _metadata() -> Iterator[Kept]:
     lying = jpeg_with(turned, segment(0xE1, b"http://ns.adobe.com/xap/1.0/\0<tiff:Orientation>3</tiff:Orientation>"))
     yield Kept("JPEG whose XMP contradicts its EXIF", lambda: lying, lambda: _array(scene()), 6, True)
     for name, profile in {"garbage": b"garbage", "CMYK": bytes(16) + b"CMYK" + bytes(200)}.items():
-        yield Kept(f"JPEG with a profile: {name}", lambda p=profile: encoded(scene(), "JPEG", quality=95, icc_profile=p), lambda: _array(scene()), 6, True)
+        yield Kept(
+            f"JPEG with a profile: {name}",
+            lambda p=profile: encoded(scene(), "JPEG", quality=95, icc_profile=p),
+            lambda: _array(scene()),
+            6,
+            True,
+        )
     yield Kept("JPEG that is also a ZIP", lambda: jpeg + b"PK\x05\x06" + bytes(18), lambda: _array(scene()), 6, True)
-    yield Kept("JPEG with a second one behind it", lambda: jpeg + encoded(Image.new("RGB", (9, 9)), "JPEG"), lambda: _array(scene()), 6, True)
+    yield Kept(
+        "JPEG with a second one behind it", lambda: jpeg + encoded(Image.new("RGB", (9, 9)), "JPEG"), lambda: _array(scene()), 6, True
+    )
     yield Kept("JPEG with padded markers", lambda: jpeg[:2] + b"\xff\xff\xff" + jpeg[2:], lambda: _array(scene()), 6, True)
-    yield Kept("MPO", lambda: encoded(scene(), "MPO", quality=95, save_all=True, append_images=[Image.new("RGB", (48, 32))]), lambda: _array(scene()), 6, True)
-    yield Kept("JPEG of 20 scans", lambda: progressive_scans(encoded(scene(), "JPEG", quality=95, progressive=True), 11), lambda: _array(scene()), 6, True)
+    yield Kept(
+        "MPO",
+        lambda: encoded(scene(), "MPO", quality=95, save_all=True, append_images=[Image.new("RGB", (48, 32))]),
+        lambda: _array(scene()),
+        6,
+        True,
+    )
+    yield Kept(
+        "JPEG of 20 scans",
+        lambda: progressive_scans(encoded(scene(), "JPEG", quality=95, progressive=True), 11),
+        lambda: _array(scene()),
+        6,
+        True,
+    )
     yield Kept("TIFF whose directories go in a circle", lambda: _circle(), lambda: np.full((16, 16, 3), 96))
-    yield Kept("TIFF of odd tags", lambda: grey_tiff(t700=(1, 2**31, 2**31), t34675=(7, 2**30, 9), t34665=(4, 1, 8)), lambda: np.full((16, 16, 3), 96))
-    yield Kept("TIFF with another picture", lambda: encoded(scene(), "TIFF", save_all=True, append_images=[Image.new("RGB", (9, 9))]), lambda: _array(scene()))
+    yield Kept(
+        "TIFF of odd tags",
+        lambda: grey_tiff(t700=(1, 2**31, 2**31), t34675=(7, 2**30, 9), t34665=(4, 1, 8)),
+        lambda: np.full((16, 16, 3), 96),
+    )
+    yield Kept(
+        "TIFF with another picture",
+        lambda: encoded(scene(), "TIFF", save_all=True, append_images=[Image.new("RGB", (9, 9))]),
+        lambda: _array(scene()),
+    )
     yield Kept("JPEG in a TIFF", lambda: encoded(scene(), "TIFF", compression="jpeg", quality=95), lambda: _array(scene()), 6, True)
 
 
@@ -463,7 +589,9 @@ def _frames() -> Iterator[Kept]:
     others = [Image.new("RGB", first.size)] * 3
     yield Kept("animated PNG", lambda: encoded(first, "PNG", save_all=True, append_images=others), lambda: _array(first))
     yield Kept("animated WebP", lambda: encoded(first, "WEBP", lossless=True, save_all=True, append_images=others), lambda: _array(first))
-    yield Kept("animated AVIF", lambda: encoded(first, "AVIF", quality=95, save_all=True, append_images=others), lambda: _array(first), 6, True)
+    yield Kept(
+        "animated AVIF", lambda: encoded(first, "AVIF", quality=95, save_all=True, append_images=others), lambda: _array(first), 6, True
+    )
     spot = np.full((64, 64, 3), 255)
     spot[:8, :8] = _array(scene(8, 8))
     yield Kept("WebP whose frame is smaller than its canvas", lambda: canvas_webp(64, 64, scene(8, 8)), lambda: spot)

@@ -32,6 +32,10 @@ def good(count: int, start: int = 0) -> list[str]:
 
 def tables() -> Iterator[Table]:
     lines = good(5)
+
+    def table(*rows: str, header: str = HEADER) -> bytes:
+        return "\n".join([header, *lines, *rows]).encode()
+
     plain = "\n".join([HEADER, *lines]) + "\n"
     for name, data in {
         "plain": plain.encode(),
@@ -68,21 +72,52 @@ def tables() -> Iterator[Table]:
     }.items():
         yield Table(name, data, None)
     numbers = [f"Bag,BAGS,{quoted(cell)},0.jpg" for cell, _, _, _ in NUMBERS if len(cell) < 5000 and "\n" not in cell]
-    yield Table("every number of the corpus", "\n".join([HEADER, *lines, *numbers]).encode(), 5 + len(numbers))
+    yield Table("every number of the corpus", table(*numbers), 5 + len(numbers))
     # a table with a NUL in it is no text, and one in UTF-8 holds no half surrogate pair
     told = [cell for cell, _ in TEXTS if not set(cell) & {"\ud83d", "\0"}]
     titles = told + [cell for cell in BLANK if not set(cell) & {"\ud800", "\0"}]
     rows = [f"{quoted(cell)},BAGS,{number + 10}.25,{number % 10}.jpg" for number, cell in enumerate(titles)]
-    yield Table("every text of the corpus", "\n".join([HEADER, *lines, *rows]).encode(), 5 + len(rows), 5 + len(told))
-    addresses = ["", "../0.jpg", "/etc/passwd", "//host/0.jpg", "file:///0.jpg", "a\\..\\..\\0.jpg", ".", "..", "x" * 5000, "CON", "0.jpg/", "*", "~"]
+    yield Table("every text of the corpus", table(*rows), 5 + len(rows), 5 + len(told))
+    addresses = [
+        "",
+        "../0.jpg",
+        "/etc/passwd",
+        "//host/0.jpg",
+        "file:///0.jpg",
+        "a\\..\\..\\0.jpg",
+        ".",
+        "..",
+        "x" * 5000,
+        "CON",
+        "0.jpg/",
+        "*",
+        "~",
+    ]
     rows = [f"Bag {number},BAGS,10.00,{quoted(cell)}" for number, cell in enumerate(addresses)]
-    yield Table("every way to lead astray", "\n".join([HEADER, *lines, *rows]).encode(), 5 + len(rows), None)
-    shapes = ["", "Bag", "Bag,BAGS", "Bag,BAGS,5.00,0.jpg,more", ",,,", ",,,,,,,,,,", '"Bag", BAGS,5.00,0.jpg', 'Ba"g,BAGS,5.00,0.jpg', "Bag,BAGS,5.00," + "0.jpg" * 2]
-    yield Table("rows of odd shapes", "\n".join([HEADER, *lines, *shapes]).encode(), 5 + len(shapes) - 1)
-    yield Table("a quote left open", "\n".join([HEADER, *lines, '"Bag,BAGS,5.00,0.jpg', *good(20)]).encode(), 6, 5)
-    yield Table("mixed decimal marks", "\n".join([HEADER, *lines, 'Bag,BAGS,"9,99",0.jpg', 'Bag,BAGS,"1,290",0.jpg']).encode(), 7, 5)
-    yield Table("a title of 100,000 characters", "\n".join([HEADER, *lines, f"{'x' * 100_000},BAGS,5.00,0.jpg"]).encode(), 6, 5)
-    yield Table("3,000 columns", "\n".join([HEADER + "".join(f",c{n}" for n in range(3000)), *(line + ",x" * 3000 for line in lines)]).encode(), 5, 5)
+    yield Table("every way to lead astray", table(*rows), 5 + len(rows), None)
+    shapes = [
+        "",
+        "Bag",
+        "Bag,BAGS",
+        "Bag,BAGS,5.00,0.jpg,more",
+        ",,,",
+        ",,,,,,,,,,",
+        '"Bag", BAGS,5.00,0.jpg',
+        'Ba"g,BAGS,5.00,0.jpg',
+        "Bag,BAGS,5.00," + "0.jpg" * 2,
+    ]
+    yield Table("rows of odd shapes", table(*shapes), 5 + len(shapes) - 1)
+    yield Table("a quote left open", table('"Bag,BAGS,5.00,0.jpg', *good(20)), 6, 5)
+    yield Table("mixed decimal marks", table('Bag,BAGS,"9,99",0.jpg', 'Bag,BAGS,"1,290",0.jpg'), 7, 5)
+    yield Table("a title of 100,000 characters", table(f"{'x' * 100_000},BAGS,5.00,0.jpg"), 6, 5)
+    yield Table(
+        "3,000 columns",
+        "\n".join([HEADER + "".join(f",c{n}" for n in range(3000)), *(line + ",x" * 3000 for line in lines)]).encode(),
+        5,
+        5,
+    )
     yield Table("ids that repeat", "\n".join([f"{HEADER},id", *(f"{line},same" for line in lines)]).encode(), 5, 1)
-    yield Table("columns named as roles", "\n".join([f"{HEADER},width,sha256,group,phash", *(f"{line},1,2,3,4" for line in lines)]).encode(), 5, 5)
+    yield Table(
+        "columns named as roles", "\n".join([f"{HEADER},width,sha256,group,phash", *(f"{line},1,2,3,4" for line in lines)]).encode(), 5, 5
+    )
     yield Table("tab separated", plain.replace(",", "\t").encode(), 5, 5, ".tsv")

@@ -158,9 +158,8 @@ def main() -> int:
     codes, faults, slowest, peak = fuzz(files, seed)
     for code, count in codes.most_common():
         print(f"{count:8} {code}")
-    print(
-        f"{sum(codes.values())} of {files} files in {time.monotonic() - begin:.0f} s; slowest {slowest:.2f} s; peak memory {peak / 2**20:.0f} MiB"
-    )
+    done = sum(codes.values())
+    print(f"{done} of {files} files in {time.monotonic() - begin:.0f} s; slowest {slowest:.2f} s; peak memory {peak / 2**20:.0f} MiB")
     pool = seeds() if faults else []
     for fault in faults:
         print(fault)

@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: demo test check install docs lock clean
+.PHONY: demo test check install docs lock soak clean
 
 demo: $(INSTALLED)  ## sample, train, evaluate, report on this machine's CPU, with no network; finished stages are kept
 	$(BIN)/seeworth demo
@@ -37,3 +37,6 @@ $(INSTALLED): requirements.lock pyproject.toml
 
 clean:  ## forget the demo and the virtual environment
 	rm -rf demo $(VENV)
+
+soak: $(INSTALLED)  ## the long proofs, hours of what `make test` shows in seconds
+	$(BIN)/python tests/soak/kill_import.py --kills 200

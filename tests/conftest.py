@@ -8,12 +8,15 @@ from pathlib import Path
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("WANDB_MODE", "offline")
 
+import hypothesis
 import pytest
 import torch
 import transformers
 
 transformers.utils.logging.disable_progress_bar()
 torch.set_num_threads(1)
+hypothesis.settings.register_profile("ours", deadline=None)  # these machines are noisy: no test is timed
+hypothesis.settings.load_profile("ours")
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 

@@ -70,14 +70,13 @@ class Encoder:
         """Encode a record; without `answer` only its prompt. Raises PhotoError when the photo cannot be opened."""
         image = photo if photo is not None else photo_of(record)
         if self.augment and answer:
-            image = jitter(self._smaller(image), self.augment)
+            image = jitter(self.smaller(image), self.augment)
         tiles, tiling = self.processor.image_processor.tiles(image)
         prompt = self.prompt_ids(record, tiling.num_tokens)
         target = self.answer_ids(record) if answer else []
         return Example(prompt + target, [IGNORED] * len(prompt) + target, tiles, (tiling.height, tiling.width))
 
-
-    def _smaller(self, image: Image.Image) -> Image.Image:
+    def smaller(self, image: Image.Image) -> Image.Image:
         """A photo far larger than its tiles, at one and a half times their size or more: jitter costs by the pixel."""
         factor = int(image.width / self.processor.image_processor.plan(*image.size).resized_width / 1.5)
         return image.reduce(factor) if factor > 1 else image

@@ -32,22 +32,48 @@ class SampleSettings:
 class ImportSettings:
     """Turn a table with photos, or a folder of photos, into a dataset folder."""
 
-    source: Path
-    """A .csv or .tsv file, or a folder with one sub-folder of photos for each class."""
+    source: str | Path
+    """A .csv, .tsv, .jsonl, .json or .parquet file, a folder of photos or of tables, or a Hugging Face data set as owner/name."""
     output: Path
     """Dataset folder to make."""
     task: Path | None = None
-    """YAML file with question, answer and fields; the cookbook's product task when left out."""
+    """YAML file with question, answer, fields and perhaps columns; the source's own when left out (of a table: the product task)."""
     columns: dict[str, str] | None = None
-    """Which column holds what, as field=column; also photo=, id=, group= and split=. E.g. {"photo": "imageurl"}."""
+    """Which column holds what, as field=column, over the task file's; also photo=, id=, group=, split=. E.g. {"photo": "imageurl"}."""
     photos: Path | None = None
     """Folder that relative photo paths start from; the table's own folder when left out."""
     seed: int = 0
     """Decides which groups go to which split."""
+    earlier: Path | None = None
+    """An earlier dataset folder of the same source: its records keep their split, its downloaded photos are not fetched again."""
+    connections: int = 64
+    """Photos fetched from the web at once, in all."""
+    connections_per_host: int = 32
+    """Photos fetched at once from one host; it starts with 2, and a host that fails or asks for patience gets fewer."""
+    timeout: float = 30.0
+    """Seconds without a byte after which a download is broken off; connecting may take a third of it, a whole photo four times of it."""
+    retries: int = 4
+    """How often a photo is asked for again after a failure that may pass: a timeout, a reset, a body cut short, 408, 425, 429, 5xx."""
+    allow_private_addresses: bool = False
+    """Fetch photos from loopback, private, link-local and reserved addresses too: only for a table that you trust."""
     processes: int = 0
     """Worker processes; 0 takes one for each processor."""
     overwrite: bool = False
     """Replace the folder if it is there."""
+
+
+@dataclass(frozen=True)
+class CheckSettings:
+    """Prove that a dataset folder will train, before the hours are spent: splits, leaks, photos, cells, and a page of it all."""
+
+    target: Path
+    """A dataset folder, made by sample or import."""
+    output: Path | None = None
+    """HTML page to write; DATASET-check.html beside the dataset folder when left out."""
+    photos: int = 0
+    """How many photos to open and compare, evenly spread over the folder; 0 takes all."""
+    processes: int = 0
+    """Worker processes; 0 takes one for each processor."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +100,8 @@ class TrainSettings:
     """Records in a validation pass, and in generation."""
     gradient_accumulation_steps: int = 16
     """Forward passes in an optimizer step."""
+    optim: Literal["adamw", "muon"] = "adamw"
+    """muon: Muon for the matrices inside the layers, AdamW for the rest; for weights that start at random, such as tiny's."""
     learning_rate: float = 2e-4
     """Highest learning rate."""
     weight_decay: float = 0.0
@@ -106,6 +134,8 @@ class TrainSettings:
     """Checkpoints kept; the best is always among them."""
     dataloader_num_workers: int = 0
     """Worker processes that decode photos; 0 decodes in the training process."""
+    photo_memory: int = 1000
+    """Most megabytes of decoded photos that are kept between passes; used without worker processes."""
     augment: float = 0.0
     """Strength of random shift, zoom and light of training photos, 0 (none) to 1."""
     seed: int = 0

@@ -203,15 +203,31 @@ class Task:
     @classmethod
     def load(cls, path: Path) -> Task:
         """A task from a YAML file. Raises TaskError that names the file."""
-        try:
-            data = yaml.safe_load(path.read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError, yaml.YAMLError) as problem:
-            raise TaskError(f"{path}: expected a YAML task file: {problem}") from problem
-        return cls.from_dict(data, path)
+        data = _task_file(path)
+        return cls.from_dict({key: one for key, one in data.items() if key != "columns"} if isinstance(data, dict) else data, path)
 
     def save(self, path: Path) -> None:
         """Write what `load` reads."""
         path.write_text(yaml.safe_dump(self.to_dict(), sort_keys=False, allow_unicode=True), encoding="utf-8")
+
+
+def task_columns(path: Path) -> dict[str, str]:
+    """The `columns:` of a task file, which say where an import finds fields and photo: field or role -> column; {} when it has none.
+
+    Raises TaskError that names the file.
+    """
+    data = _task_file(path)
+    columns = (data.get("columns") if isinstance(data, dict) else None) or {}
+    if not isinstance(columns, dict) or not all(isinstance(one, str) for pair in columns.items() for one in pair):
+        raise TaskError(f"{path}: columns is a list of `field: column`, both words, found {str(columns)[:80]!r}")
+    return columns
+
+
+def _task_file(path: Path) -> Any:
+    try:
+        return yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as problem:
+        raise TaskError(f"{path}: expected a YAML task file: {problem}") from problem
 
 
 def valid_value(one: Field, value: Any) -> Value:

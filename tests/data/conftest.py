@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import numpy as np
 import pytest
@@ -38,3 +41,25 @@ def table(tmp_path: Path, photo_bytes: Callable[..., bytes]) -> Callable[..., Pa
         return path
 
     return write
+
+
+def _photo_server() -> ModuleType:
+    spec = spec_from_file_location("photo_server", Path(__file__).with_name("photo_server.py"))
+    assert spec
+    assert spec.loader
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="session")
+def photo_server() -> ModuleType:
+    """The module photo_server.py."""
+    return _photo_server()
+
+
+@pytest.fixture
+def server(photo_server: ModuleType) -> Iterator[Any]:
+    """A PhotoServer that runs."""
+    with photo_server.PhotoServer() as running:
+        yield running

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from seeworth.data.cells import CellError, NumberFormat, clean_text, shown
+from seeworth.data.cells import _BIDI, _GONE, CellError, NumberFormat, clean_text, shown
 
 POINT, COMMA = NumberFormat("."), NumberFormat(",")
 
@@ -160,3 +160,10 @@ def test_cleaning_is_done_after_once(text: str) -> None:
 def test_a_cell_is_shown_short_and_without_controls() -> None:
     assert shown("a\x1b[2J\n") == r"'a\x1b[2J\n'"
     assert len(shown("x" * 1000)) == 62
+
+
+def test_what_is_taken_out_of_text_is_control_half_surrogates_and_reordering() -> None:
+    for number in range(0x110000):
+        char = chr(number)
+        gone = unicodedata.category(char) in ("Cc", "Cs") or char in _BIDI or char == "\ufeff"
+        assert bool(_GONE.fullmatch(char)) == gone, hex(number)

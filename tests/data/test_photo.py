@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from PIL import Image, ImageDraw, ImageFile
 
 from seeworth.data import photo as photo_module
-from seeworth.data.photo import normalise, open_photo, phash
+from seeworth.data.look import look_of, phash
+from seeworth.data.photo import normalise, open_photo
 from seeworth.data.pixels import UPRIGHT
 from seeworth.errors import PhotoError
 
@@ -213,7 +214,7 @@ def test_folders_pipes_sockets_and_devices_are_refused_at_once(tmp_path: Path) -
 def test_a_plain_photo_is_kept_byte_for_byte() -> None:
     for form, extension in (("JPEG", "jpg"), ("PNG", "png")):
         data = encoded(scene(), form)
-        assert normalise(data) == (data, extension, 48, 32, phash(open_photo(data)))
+        assert normalise(data) == (data, extension, 48, 32, phash(open_photo(data)), look_of(open_photo(data)))
 
 
 def odd_photos() -> dict[str, bytes]:
@@ -232,10 +233,10 @@ def odd_photos() -> dict[str, bytes]:
 @pytest.mark.parametrize("name", odd_photos())
 def test_normalising_changes_no_pixel_and_is_done_after_once(name: str) -> None:
     data = odd_photos()[name]
-    stored, extension, width, height, digest = normalise(data)
+    stored, extension, width, height, *seen = normalise(data)
     assert (extension, (width, height)) == ("png", open_photo(data).size)
     assert apart(open_photo(stored), open_photo(data)) == 0
-    assert normalise(stored) == (stored, "png", width, height, digest)
+    assert normalise(stored) == (stored, "png", width, height, *seen)
 
 
 def test_a_spacer_is_too_small() -> None:
@@ -306,12 +307,12 @@ def test_what_is_stored_of_any_picture_shows_what_was_seen_of_it(data: st.DataOb
         options["transparency"] = 3
     source = encoded(image, form, **options)
     seen = open_photo(source)
-    stored, extension, *size, digest = normalise(source)
+    stored, extension, *size, digest, look = normalise(source)
     again = open_photo(stored)
     assert again.tobytes() == seen.tobytes()
     assert tuple(size) == seen.size == again.size
-    assert digest == phash(seen) == phash(again)
-    assert normalise(stored) == (stored, extension, *size, digest)
+    assert (digest, look) == (phash(seen), look_of(seen)) == (phash(again), look_of(again))
+    assert normalise(stored) == (stored, extension, *size, digest, look)
     with Image.open(io.BytesIO(stored)) as elsewhere:  # and any program without our care sees it too
         assert elsewhere.format == {"jpg": "JPEG", "png": "PNG"}[extension]
         assert (elsewhere.mode, elsewhere.getexif().get(0x0112, 1) in range(2, 9)) == ("RGB", False)

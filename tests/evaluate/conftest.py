@@ -82,7 +82,9 @@ def make_run(folder: Path, shop: Shop, **changes: object) -> Path:
     """A run folder as train leaves it, without weights: what evaluate reads before it asks."""
     folder.mkdir()
     data = shop.dataset
-    about = {"format": 1, "model": "tiny", "data": str(shop.folder), "data_fingerprint": data.fingerprint, "task": data.task.to_dict()}
+    how = {"method": "full", "dtype": "float32", "attn_implementation": "auto"}
+    what = {"data": str(shop.folder), "data_fingerprint": data.fingerprint, "task": data.task.to_dict()}
+    about = {"format": 1, "model": "tiny", **how, **what}
     (folder / "run.json").write_text(json.dumps(about | changes))
     events: list[dict[str, object]] = [{"step": step, "seconds": step, "train/loss": 3 / (1 + step / 20)} for step in range(0, 200, 10)]
     for step in range(25, 200, 25):

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from seeworth.page.charts import Bar, Line, Scale, bars, heatmap, intervals, lines, scatter
+from seeworth.page.charts import Bar, Line, Scale, bars, heatmap, histogram, intervals, lines, scatter
 
 EVIL = '<script>alert("1")</script>'
 NAN = math.nan
@@ -109,3 +109,23 @@ def test_words_in_a_chart_are_only_words(chart: str) -> None:
     assert not list(tree.iter("script"))
     assert tree.attrib["aria-label"] == EVIL
     assert any(EVIL in (one.text or "") or (one.text or "").startswith("<script>") for one in tree.iter())
+
+
+def test_a_histogram_counts_every_value_once_and_takes_logarithmic_steps_for_wide_prices() -> None:
+    prices = [10.0] * 5 + [100.0] * 2 + [10_000.0]
+    chart = histogram(prices, title="t", axis=EVIL, unit="USD")
+    words = [one.text or "" for one in _tree(chart).iter("title")]
+    counts = [int(one.rsplit(": ", 1)[1]) for one in words]
+    assert sum(counts) == len(prices)
+    assert (counts[0], counts[-1], counts[8]) == (5, 1, 2), "24 steps over three decades: 100 begins the ninth"
+    assert words[8].startswith("100 to ")
+    assert "logarithmic" in chart
+    assert EVIL not in chart
+
+
+@pytest.mark.parametrize("values", [[7.0], [0.0, 0.0], [-3.0, 0.0, 5.0]])
+def test_a_histogram_of_few_or_negative_values_is_linear(values: list[float]) -> None:
+    chart = histogram(values, title="t", axis="a")
+    assert "logarithmic" not in chart
+    assert sum(int((one.text or "").rsplit(": ", 1)[1]) for one in _tree(chart).iter("title")) == len(values)
+    assert histogram([], title="t", axis="a") == ""

@@ -1,11 +1,19 @@
 """Files -> Records: everything that comes before a dataset folder can be trained on.
 
-    run        `seeworth import`, the order of the steps       photo     the only decoder of photos
-    sources    tables and image folders as rows of cells       split     groups and splits
-    rows       a row of cells -> a draft, or a refusal         dataset   the dataset folder, written and read
-    cells      text and numbers as people write them           metadata  its table: rows, names of columns, checks
-    headers    what a photo file says of itself (with `avif`)  pixels    any decoded picture -> RGB on white
-    address    where a photo is                                workers   work over processes that outlives a worker
-    sample     product photos drawn here (with `draw`)         progress  a bar on a terminal, plain lines elsewhere
-    ablate     records with their photos taken away
+    run        `seeworth import`, the order of the steps       look      a photo's hash and looks, and when two are alike
+    sources    files, folders, Hub sets as rows of cells       near      near-identical photos among a million
+    columns    which column holds what                         groups    what belongs together
+    rows       a row of cells -> a draft, or a refusal         split     the deal of groups to splits
+    cells      text and numbers as people write them           divide    both, for an import, and what is told of them
+    address    where a photo is (with `photocell`)             dataset   the dataset folder, written and read
+    take       every photo of an import, once                  metadata  its table: rows, names of columns, checks
+    fetch      which URL is asked for next, how often          check     `seeworth check`: a dataset folder judged from itself
+    download   one try of one URL                              check_*   what it counts, opens and shows
+    guard      which addresses may be connected to             sample    product photos drawn here (with `draw`)
+    web        URLs made ready to be asked for                 ablate    records with their photos taken away
+    photo      the only decoder of photos                      progress  a bar on a terminal, plain lines elsewhere
+    stored     one photo into the folder; worker processes
+    ledger     what an unfinished import knows already
+    resume     begin, continue, clean up                       headers   what a photo file says of itself (with `avif`)
+    workers    work over processes that outlives a worker      pixels    any decoded picture -> RGB on white
 """

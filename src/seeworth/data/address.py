@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import TypeAlias
 
@@ -57,10 +58,16 @@ def address_of(folder: Path, cell: str) -> LocalPhoto | RemotePhoto:
     if len(name) > MAX_PATH:
         raise PhotoError("missing", f"{shown(name)} is no path: {len(name)} characters, expected at most {MAX_PATH}")
     try:
-        home = folder.resolve()
+        home = _resolved(folder)
         path = (home / name.replace("\\", "/")).resolve()
     except (OSError, ValueError, RuntimeError) as problem:  # a NUL, a name too long, links in a circle
         raise PhotoError("missing", f"{shown(name)} is no path: {problem}") from problem
     if not path.is_relative_to(home):
         raise PhotoError("outside", f"{shown(name)} leaves the folder {folder}")
     return LocalPhoto(path)
+
+
+@lru_cache(8)
+def _resolved(folder: Path) -> Path:
+    """The folder of a source, which is the same for all its rows."""
+    return folder.resolve()

@@ -70,6 +70,7 @@ _SYMBOLS = {  # sign -> the units it may stand for
 }
 _BREAKS = re.compile(r"[\t\n\r\v\f\x1c-\x1f\x85\u2028\u2029]+")
 _BIDI = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"  # reorder the text around them, even outside the cell
+_GONE = re.compile(rf"[\x00-\x1f\x7f-\x9f\ud800-\udfff\ufeff{_BIDI}]")  # Unicode's Cc and Cs, byte order marks, _BIDI
 _BLANKS = "\u115f\u1160\u2800\u3164\uffa0"  # letters and signs that show nothing
 _GAP = "['’ \u00a0\u2000-\u200a\u202f\u3000]"
 _SPACED = re.compile(rf"(?<![\d.,])\d{{1,3}}({_GAP})\d{{3}}(?:\1\d{{3}})*(?!\d)")  # 1 290 000, the same gap between all
@@ -94,11 +95,10 @@ def clean_text(text: str) -> str:
     Letters of any script, emoji with their joiners, right-to-left marks and quotes stay as they are; half surrogate pairs,
     signs that reorder the text around them and combining marks beyond 30 on one letter go.
     """
-    if text.isascii() and text.isprintable():
+    if text.isascii() and text.isprintable():  # most cells; the rest would change nothing
         return text.strip()
     text = " ".join(part for part in (part.strip(" ") for part in _BREAKS.split(text)) if part)
-    text = "".join(char for char in text if unicodedata.category(char) not in ("Cc", "Cs") and char not in _BIDI and char != "\ufeff")
-    return _few_marks(unicodedata.normalize("NFC", _few_marks(text))).strip()
+    return _few_marks(unicodedata.normalize("NFC", _few_marks(_GONE.sub("", text)))).strip()
 
 
 def is_blank(text: str) -> bool:

@@ -14,10 +14,9 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import re
 import shutil
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from decimal import Decimal
 from functools import cached_property
@@ -33,15 +32,25 @@ from ..files import DRAFT, write_whole
 from ..record import Record, Split, Value
 from ..task import Task
 from .metadata import COLUMNS, UNASSIGNED, Row, Tally, some, write_metadata
+from .stored import PHOTOS, store_photo
 
 __all__ = [
     "COLUMNS",
     "FORMAT",
+    "LEDGER",
+    "MANIFEST",
+    "METADATA",
+    "PHOTOS",
+    "REJECTED",
     "UNASSIGNED",
+    "UNFINISHED",
     "Dataset",
     "Rejected",
     "Row",
+    "clear_folder",
+    "look_into",
     "prepare_folder",
+    "read_manifest",
     "store_photo",
     "write_dataset",
     "write_rejected",
@@ -49,9 +58,10 @@ __all__ = [
 
 FORMAT = 1
 
-MANIFEST, METADATA, REJECTED, PHOTOS = "dataset.json", "metadata.parquet", "rejected.jsonl", "photos"
-_UNFINISHED = ".seeworth-unfinished"  # stands in the folder from prepare_folder until dataset.json is written
-_OURS = {MANIFEST, METADATA, REJECTED, PHOTOS, _UNFINISHED, "products.csv"}  # products.csv: the table beside sample data
+MANIFEST, METADATA, REJECTED = "dataset.json", "metadata.parquet", "rejected.jsonl"
+UNFINISHED = ".seeworth-unfinished"  # stands in the folder from its first moment until dataset.json is written; an import's ledger
+LEDGER = {UNFINISHED, f"{UNFINISHED}-wal", f"{UNFINISHED}-journal"}
+_OURS = {MANIFEST, METADATA, REJECTED, PHOTOS, *LEDGER, "products.csv"}  # products.csv: the table beside sample data
 
 
 @dataclass(frozen=True)
@@ -71,41 +81,34 @@ def prepare_folder(folder: Path, overwrite: bool) -> None:
     With `overwrite` an earlier dataset folder, finished or not, is deleted first. Nothing else ever is: a folder that
     is no dataset folder, or one that also holds foreign files, is refused. Raises SettingsError.
     """
+    look_into(folder, overwrite)
+    with told_as(SettingsError, OSError, where=folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / UNFINISHED).touch()
+        clear_folder(folder, {UNFINISHED})
+
+
+def look_into(folder: Path, may_hold_ours: bool) -> set[str]:
+    """The names in a folder that is to be written. Raises SettingsError when it holds anything, or anything but ours."""
     if folder.exists() and not folder.is_dir():
         raise SettingsError(f"{folder}: is a file; expected a folder to make: choose another name")
     found = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
     drafts = {name for name in found if DRAFT.fullmatch(name)}
-    if found and not overwrite:
+    if found and not may_hold_ours:
         raise SettingsError(f"{folder}: is there already and not empty: add --overwrite to replace it, or choose another folder")
-    if found and _UNFINISHED not in found and not _is_ours(folder / MANIFEST):
+    if found and UNFINISHED not in found and not _is_ours(folder / MANIFEST):
         raise SettingsError(f"{folder}: is not a dataset folder, so --overwrite does not delete it: choose another folder")
     if strange := sorted(found - _OURS - drafts):
         raise SettingsError(f"{folder}: holds {some(strange)}, which seeworth did not write: move it away, or choose another folder")
-    with told_as(SettingsError, OSError, where=folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / _UNFINISHED).touch()
-        for name in sorted(found - {_UNFINISHED}, key=lambda name: name != MANIFEST):  # the manifest first: it says "finished"
-            path = folder / name
-            shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+    return found
 
 
-def store_photo(folder: Path, data: bytes, extension: str) -> tuple[str, str]:
-    """Put a photo's bytes into a dataset folder, named by their content; return (file_name, sha256).
-
-    Args:
-        extension: "jpg" or "png", as `photo.normalise` returns it; letters and digits only.
-
-    Any number of processes may store at once, the same photo too: the file appears whole or not at all.
-    """
-    if not re.fullmatch(r"[a-z0-9]{1,8}", extension):
-        raise ValueError(f"an extension is letters and digits, found {extension!r}")
-    sha256 = hashlib.sha256(data).hexdigest()
-    file_name = f"{PHOTOS}/{sha256[:2]}/{sha256}.{extension}"
-    path = folder / file_name
-    if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(path, data)
-    return file_name, sha256
+def clear_folder(folder: Path, keep: Collection[str]) -> None:
+    """Delete all that is in a dataset folder but what `keep` names. Raises OSError."""
+    names = {path.name for path in folder.iterdir()} - set(keep)
+    for name in sorted(names, key=lambda name: name != MANIFEST):  # the manifest first: it says "finished"
+        path = folder / name
+        shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
 
 
 def write_dataset(folder: Path, task: Task, rows: Iterable[Row], *, source: Mapping[str, Any], rejected: Iterable[Rejected] = ()) -> None:
@@ -141,7 +144,7 @@ def write_dataset(folder: Path, task: Task, rows: Iterable[Row], *, source: Mapp
         "fingerprint": _sha256(folder / METADATA),
     }
     write_whole(folder / MANIFEST, json.dumps(manifest, indent=2, ensure_ascii=False) + "\n")
-    (folder / _UNFINISHED).unlink(missing_ok=True)
+    (folder / UNFINISHED).unlink(missing_ok=True)
 
 
 def write_rejected(folder: Path, rejected: Iterable[Rejected]) -> dict[str, int]:
@@ -176,7 +179,7 @@ class Dataset:
         Raises DataError when it is no dataset folder, an unfinished one, one of a foreign format version, or one whose
         table or photos are missing. Photos are looked for by listing the folder, not opened.
         """
-        dataset = cls(folder, _read_manifest(folder))
+        dataset = cls(folder, read_manifest(folder))
         names = dataset._table(["file_name"]).column("file_name").to_pylist()
         if len(names) != (expected := dataset.manifest["records"]):
             raise DataError(f"{folder / METADATA}: holds {len(names)} records, dataset.json says {expected}: import again")
@@ -219,12 +222,13 @@ class Dataset:
             return pq.read_table(path, columns=columns, partitioning=None)
 
 
-def _read_manifest(folder: Path) -> dict[str, Any]:
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """dataset.json of a finished dataset folder, its table and photos not looked at. Raises DataError, see `Dataset.open`."""
     path = folder / MANIFEST
     if not path.is_file():
         advice = "make one with `seeworth import`"
-        if (folder / _UNFINISHED).exists():
-            advice = "it was left unfinished: make it again with --overwrite"
+        if (folder / UNFINISHED).exists():
+            advice = "it was left unfinished: make it again with --overwrite (an import goes on when its command is given again)"
         found = f"no {MANIFEST} in it" if folder.is_dir() else "a file" if folder.exists() else "nothing"
         raise DataError(f"{folder}: expected a dataset folder, found {found}: {advice}")
     with told_as(DataError, OSError, ValueError, where=path):

@@ -33,7 +33,7 @@ class Row:
     Args:
         file_name: path of the photo from the dataset folder, as `store_photo` returned it.
         width, height: of the photo as it is seen, in pixels.
-        sha256: of the stored file. phash: 16 hex digits, see `photo.phash`.
+        sha256: of the stored file. phash: 16 hex digits, see `look.phash`.
         values: every field of the task (Decimal for a number, str else), then any other column as str.
     """
 

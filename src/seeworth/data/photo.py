@@ -13,7 +13,6 @@ import warnings
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 from PIL import Image, ImageFile
 from PIL.AvifImagePlugin import AvifImageFile
 from PIL.BmpImagePlugin import BmpImageFile
@@ -25,9 +24,10 @@ from PIL.WebPImagePlugin import WebPImageFile
 
 from ..errors import PhotoError
 from .headers import FORMATS, MAX_PIXELS, Header, check_size, read_exif, read_header
+from .look import look_of, phash
 from .pixels import to_rgb
 
-__all__ = ["FORMATS", "MAX_BYTES", "MAX_PIXELS", "MIN_SIDE", "normalise", "open_photo", "phash", "read_photo"]
+__all__ = ["FORMATS", "MAX_BYTES", "MAX_PIXELS", "MIN_SIDE", "normalise", "open_photo", "read_photo"]
 
 MAX_BYTES = 64 * 2**20
 MIN_SIDE = 8  # pixels; below it a shop's photo is a spacer or a tracking pixel
@@ -41,8 +41,6 @@ _DECODERS: dict[str, type[ImageFile.ImageFile]] = {
     "TIFF": TiffImageFile,
     "GIF": GifImageFile,
 }
-_COSINES = np.cos(np.pi * np.arange(8)[:, None] * (2 * np.arange(32)[None, :] + 1) / 64)
-_THIN = 256  # columns and rows that a perceptual hash looks at; it asks for 32
 
 
 def open_photo(photo: Path | bytes) -> Image.Image:
@@ -77,8 +75,8 @@ def read_photo(path: Path, *, resolved: bool = False) -> bytes:
     return data
 
 
-def normalise(data: bytes) -> tuple[bytes, str, int, int, str]:
-    """What a dataset folder stores of a photo: (bytes, extension, width, height, phash).
+def normalise(data: bytes) -> tuple[bytes, str, int, int, str, str]:
+    """What a dataset folder stores of a photo, and how it looks: (bytes, extension, width, height, phash, look).
 
     `open_photo` gives the same pixels for what comes out as for what went in. A plain RGB JPEG or PNG that stands
     upright is kept byte for byte, its metadata with it; anything else becomes a PNG. Raises PhotoError as `open_photo`
@@ -93,22 +91,7 @@ def normalise(data: bytes) -> tuple[bytes, str, int, int, str]:
         # runs alone: of photos a tenth smaller than level 3 and in two thirds of its time, a fifth of level 6
         image.save(buffer, "PNG", compress_level=1, compress_type=3)
         data = buffer.getvalue()
-    return data, extension, image.width, image.height, phash(image)
-
-
-def phash(image: Image.Image) -> str:
-    """Perceptual hash: 64 bits as 16 hex digits, near in Hamming distance when the pictures look alike.
-
-    The picture as 32 x 32 grey values, its two-dimensional DCT-II, and of the 8 x 8 lowest frequencies whether each
-    lies above their median (C. Zauner, "Implementation and Benchmarking of Perceptual Image Hash Functions", 2010,
-    in the form of the Python package imagehash).
-    """
-    if max(image.size) > _THIN:
-        image = image.resize((min(image.width, _THIN), min(image.height, _THIN)), Image.Resampling.NEAREST)
-    grey = np.asarray(image.convert("L").resize((32, 32), Image.Resampling.LANCZOS, reducing_gap=2.0), dtype=np.float64)
-    low = np.round(_COSINES @ grey @ _COSINES.T, 3)  # rounded: a blank picture must not be told by the noise of the sum
-    middle = np.sort(low, axis=None)[31:33].sum() / 2
-    return np.packbits(low > middle).tobytes().hex()
+    return data, extension, image.width, image.height, phash(image), look_of(image)
 
 
 def _need_regular(path: Path, status: os.stat_result) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import contextmanager
 from typing import TypeVar
 
 from rich.console import Console
@@ -15,28 +16,65 @@ T = TypeVar("T")
 EVERY = 10.0  # seconds between two plain lines
 
 
-def watched(items: Iterable[T], total: int, words: str) -> Iterator[T]:
-    """The items as they come, while stderr tells how far the work is: `words`, done, `total`, rate and time left."""
+class Meter:
+    """How far a piece of work is: `done` of `total` things, `size` bytes so far."""
+
+    def __init__(self, total: int, words: str) -> None:
+        self.total, self.words = total, words
+        self.done = self.size = 0
+        self._start = self._told = time.monotonic()
+
+    def step(self, count: int = 1, size: int = 0) -> None:
+        """So many more things are done, and so many bytes with them."""
+        self.done += count
+        self.size += size
+        if (now := time.monotonic()) - self._told >= EVERY:
+            self._told = now
+            print(f"{self.words}: {self.done} of {self.total}, {self.rate()}, {self._left()} left", file=sys.stderr, flush=True)
+
+    def rate(self) -> str:
+        """Things, and when there are any bytes, a second."""
+        seconds = max(time.monotonic() - self._start, 1e-6)
+        size = f", {self.size / 1e6:.1f} MB, {self.size / 1e6 / seconds:.1f} MB/s" if self.size else ""
+        return f"{self.done / seconds:.0f}/s{size}"
+
+    def _left(self) -> str:
+        seconds = round((self.total - self.done) * (time.monotonic() - self._start) / max(self.done, 1))
+        return f"{seconds // 3600} h {seconds // 60 % 60} min" if seconds >= 3600 else f"{seconds // 60} min {seconds % 60} s"
+
+
+class _Bar(Meter):
+    """The same on a terminal."""
+
+    def __init__(self, total: int, words: str, bar: Progress) -> None:
+        super().__init__(total, words)
+        self._bar = bar
+        self._task = bar.add_task(words, total=total, rate="")
+
+    def step(self, count: int = 1, size: int = 0) -> None:
+        self.done += count
+        self.size += size
+        self._bar.update(self._task, completed=self.done, rate=self.rate())
+
+
+@contextmanager
+def metered(total: int, words: str) -> Generator[Meter, None, None]:
+    """Work that calls `step` as it goes, while stderr tells how far it is: `words`, done, `total`, rate, bytes and time left."""
     console = Console(stderr=True)
     if console.is_terminal:
         rate = TextColumn("{task.fields[rate]}")
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), rate, TimeRemainingColumn())
         with Progress(*columns, console=console) as bar:
-            task = bar.add_task(words, total=total, rate="")
-            start = time.monotonic()
-            for done, item in enumerate(items, 1):
-                yield item
-                bar.update(task, completed=done, rate=f"{_rate(done, start):.0f}/s")
+            yield _Bar(total, words, bar)
         return
-    start = told = time.monotonic()
-    done = 0
-    for done, item in enumerate(items, 1):
-        yield item
-        if (now := time.monotonic()) - told >= EVERY:
-            told = now
-            print(f"{words}: {done} of {total}, {_rate(done, start):.0f}/s", file=sys.stderr, flush=True)
-    print(f"{words}: {done} of {total} done, {_rate(done, start):.0f}/s", file=sys.stderr, flush=True)
+    meter = Meter(total, words)
+    yield meter
+    print(f"{words}: {meter.done} of {total} done, {meter.rate()}", file=sys.stderr, flush=True)
 
 
-def _rate(done: int, start: float) -> float:
-    return done / max(time.monotonic() - start, 1e-6)
+def watched(items: Iterable[T], total: int, words: str) -> Iterator[T]:
+    """The items as they come, while stderr tells how far the work is."""
+    with metered(total, words) as meter:
+        for item in items:
+            yield item
+            meter.step()

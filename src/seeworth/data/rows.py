@@ -1,32 +1,29 @@
 """From a source's row of cells to a draft of a record, or to the reason why it is refused.
 
-Which column holds what is decided once (`Columns.of`); then `RowReader.read` takes one row after the other. Knows
+Which column holds what is decided once (`columns`); then `RowReader.read` takes one row after the other. Knows
 nothing of photos other than where one should lie, nor of groups and splits beyond the words in their cells.
 """
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 from array import array
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
-from ..errors import DataError, PhotoError, SettingsError, TaskError
+from ..errors import PhotoError, TaskError
 from ..record import Split, Value
 from ..task import Field, Task, valid_value
-from .address import Address, EmbeddedPhoto, address_of
+from .address import Address, EmbeddedPhoto, LocalPhoto, address_of
 from .cells import CellError, NumberFormat, clean_text, is_blank, shown
+from .columns import Columns
 from .dataset import Rejected
+from .photocell import first_photo
 from .sources import Source, SourceRow
 
-MAX_TEXT = 300  # characters of a text or category of the task; longer ones are descriptions, not titles
+__all__ = ["Columns", "Draft", "RowReader", "Seen"]
 
-PHOTO_COLUMNS = ("photo", "file_name", "image", "imageurl", "image_url", "image_path", "path", "filename", "file")
-GROUP_COLUMNS = ("product_code",)
-CURRENCY_COLUMNS = ("currency_code", "currency")
-ROLES = ("photo", "id", "group", "split", "currency")
+MAX_CATEGORY = 300  # characters
 
 _SPLITS: dict[str, Split] = {
     "train": "train",
@@ -38,59 +35,6 @@ _SPLITS: dict[str, Split] = {
     "test": "test",
     "testing": "test",
 }
-
-
-@dataclass(frozen=True)
-class Columns:
-    """Which column holds what.
-
-    Attributes:
-        fields: task field -> column.
-        photo: path of the photo. id: of the record, None numbers the rows. group: of one article, None: each photo its own.
-        split: the source's own, None: to be drawn. currency: of the prices, None: not told.
-    """
-
-    fields: Mapping[str, str]
-    photo: str
-    id: str | None = None
-    group: str | None = None
-    split: str | None = None
-    currency: str | None = None
-
-    @classmethod
-    def of(cls, source: Source, task: Task, chosen: Mapping[str, str] | None) -> Columns:
-        """The user's choice over the defaults: a field's column has its name, see PHOTO_COLUMNS and so on for the roles.
-
-        An empty name ("") switches a role's default off. Raises SettingsError for a choice of something that the task has
-        not, DataError for a column that the source has not.
-        """
-        chosen = dict(chosen or {})
-        names = [one.name for one in task.fields]
-        if taken := sorted(set(names) & set(ROLES)):
-            raise SettingsError(f"the task has a field named {taken[0]!r}, a word that --columns needs: name the field otherwise")
-        for key, column in chosen.items():
-            if key not in (*names, *ROLES):
-                raise SettingsError(f"--columns names {key!r}; it may name {', '.join((*names, *ROLES))}{_closest(key, (*names, *ROLES))}")
-            if not isinstance(column, str) or (not column and key in (*names, "photo")):
-                raise SettingsError(f"--columns {key}: expected the name of a column, found {column!r}")
-            if column:
-                _need(source, column, f"--columns {key}={column}")
-        for name in names:
-            _need(source, chosen.setdefault(name, name), f"the task's field {name!r}")
-        defaults = {"photo": PHOTO_COLUMNS, "id": ("id",), "group": GROUP_COLUMNS, "split": (), "currency": CURRENCY_COLUMNS}
-        roles: dict[str, Any] = {}
-        for role, usual in defaults.items():
-            own = (source.defaults[role],) if role in source.defaults else usual
-            roles[role] = chosen.get(role, next((name for name in own if name in source.columns), None)) or None
-        if not roles["photo"]:
-            raise DataError(
-                f"{source.path}: expected a column that names the photo, {_list(list(PHOTO_COLUMNS))}; found {_list(source.columns)}: "
-                "say it with --columns '{photo: NAME}'"
-            )
-        return cls({name: chosen[name] for name in names}, **roles)
-
-    def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
 
 
 @dataclass(frozen=True)
@@ -114,8 +58,18 @@ class RowReader:
         self.columns = columns
         self.photos = source.photos
         self.formats = {one.name: self._format(source, columns.fields[one.name]) for one in task.fields if one.kind == "number"}
-        self.notices = [words for name, form in self.formats.items() if (words := form.notice(columns.fields[name]))]
+        self.max_text = source.max_text
         self._others = _others(source.columns, columns)
+        self._several = 0  # rows whose cell names several photos
+        self._last = 0  # the last row that was looked at for that: rows may be read twice
+
+    @property
+    def notices(self) -> list[str]:
+        """What the reader should know of how cells were read; complete once all rows have been read."""
+        words = [words for name, form in self.formats.items() if (words := form.notice(self.columns.fields[name]))]
+        if self._several:
+            words.append(f"{self._several} cells of column {self.columns.photo} name several photos: the first of each was taken")
+        return words
 
     def read(self, row: SourceRow) -> Draft | Rejected:
         """A draft, or why there is none; the codes are listed in docs/data.md."""
@@ -153,8 +107,9 @@ class RowReader:
         text = clean_text(cell)
         if is_blank(text):
             raise CellError(f"{one.kind}_missing", f"expected words, found {shown(cell)}")
-        if len(text) > MAX_TEXT:
-            raise CellError(f"{one.kind}_too_long", f"{len(text)} characters, expected at most {MAX_TEXT}: {shown(text)}")
+        most = self.max_text if one.kind == "text" else MAX_CATEGORY
+        if len(text) > most:
+            raise CellError(f"{one.kind}_too_long", f"{len(text)} characters, expected at most {most}: {shown(text)}")
         return text
 
     def _number(self, one: Field, row: SourceRow) -> Value:
@@ -174,7 +129,21 @@ class RowReader:
 
     def _address(self, row: SourceRow, cell: str) -> Address:
         embedded = row.embedded.get(self.columns.photo)
-        return EmbeddedPhoto(embedded) if embedded is not None else address_of(self.photos, cell)
+        if embedded is not None:
+            return EmbeddedPhoto(embedded)
+        first, count = first_photo(cell)
+        if count > 1 and self._is_file(cell):  # a name with a comma in it
+            return address_of(self.photos, cell)
+        self._several += count > 1 and row.number > self._last
+        self._last = max(self._last, row.number)
+        return address_of(self.photos, first)
+
+    def _is_file(self, cell: str) -> bool:
+        try:
+            whole = address_of(self.photos, cell)
+        except PhotoError:
+            return False
+        return isinstance(whole, LocalPhoto) and whole.path.is_file()
 
     def _split(self, row: SourceRow) -> Split | None:
         if not self.columns.split or not (word := clean_text(row.cells[self.columns.split])):
@@ -185,7 +154,7 @@ class RowReader:
 
     @staticmethod
     def _format(source: Source, column: str) -> NumberFormat:
-        return NumberFormat.of(row.cells.get(column, "") for row in source if not row.code)
+        return NumberFormat.of(row.cells.get(column, "") for row in source.only([column]) if not row.code)
 
 
 class Seen:
@@ -256,23 +225,6 @@ def _others(columns: Iterable[str], used: Columns) -> dict[str, str]:
                 name = f"source_{name}"
             names[column] = name
     return names
-
-
-def _need(source: Source, column: str, what: str) -> None:
-    if column not in source.columns:
-        near = _closest(column, source.columns)
-        raise DataError(f"{source.path}: has no column {column!r}, which {what} needs; its columns are {_list(source.columns)}{near}")
-
-
-def _closest(name: str, names: Iterable[str]) -> str:
-    """The end of a message: the name that was perhaps meant."""
-    by_lower = {one.lower(): one for one in names}
-    near = difflib.get_close_matches(name.lower(), by_lower, n=1, cutoff=0.5)
-    return f": did you mean {by_lower[near[0]]!r}?" if near else ""
-
-
-def _list(names: list[str]) -> str:
-    return ", ".join(names[:40]) + (f" and {len(names) - 40} more" if len(names) > 40 else "")
 
 
 def _short(cell: str) -> str | None:

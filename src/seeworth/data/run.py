@@ -1,55 +1,46 @@
 """`seeworth import`: a table or a folder of photos -> a dataset folder. The order of the steps, and what is told of them.
 
-The steps themselves live beside it: `sources` and `rows` read, `photo` decodes, `split` groups, `dataset` writes.
+    1  source, task and columns are known to be good        sources, rows
+    2  the folder is ours, new or to be continued           resume, ledger
+    3  every photo is decoded and stored                    take, stored, fetch, download, guard
+    4  every row is judged; groups and splits are dealt     here, divide
+    5  the table is written, the manifest last              dataset
+
+The rows are read anew in each of the steps 3, 4 and 5; between them only some hundred bytes of each row are held
+(what groups it), the rest lies in the ledger: memory hardly grows with the rows. A killed import continues at step 3.
 """
 
 from __future__ import annotations
 
+import errno
 import hashlib
-import os
+import sqlite3
+import sys
+from array import array
 from collections import Counter
-from collections.abc import Generator, Iterable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import closing
-from dataclasses import dataclass
-from functools import partial
-from itertools import islice
-from multiprocessing import get_context
+from collections.abc import Iterable, Iterator, Sequence
+from importlib.metadata import version
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any
 
-from ..errors import DataError, PhotoError, SettingsError
-from ..record import SPLITS, Split
+from ..errors import DataError, SettingsError
+from ..record import Split
 from ..settings import ImportSettings, to_plain
-from ..task import Task
-from .address import Address, EmbeddedPhoto, RemotePhoto
-from .cells import shown
-from .dataset import REJECTED, UNASSIGNED, Dataset, Rejected, Row, prepare_folder, store_photo, write_dataset, write_rejected
-from .photo import normalise, read_photo
+from ..task import Task, task_columns
+from .address import Address
+from .dataset import REJECTED, UNASSIGNED, Dataset, Rejected, Row, write_dataset, write_rejected
+from .divide import Before, Division, Entry, divide, stratum_field
+from .groups import Member
+from .ledger import Ledger, key_of
 from .progress import watched
-from .rows import Columns, Draft, RowReader
+from .resume import begin, sweep
+from .rows import Columns, Draft, RowReader, Seen
 from .sources import Source, open_source
-from .split import group_records, leaks, split_of
+from .stored import Stored, processors
+from .take import take_photos
 
 _FEW = 200  # rows; one process is done with them before others have started
-_WINDOW = 2048  # photos given to the pool at a time
-
-
-@dataclass(frozen=True)
-class Stored:
-    """What became of one photo: where it is stored, or why not."""
-
-    file_name: str = ""
-    sha256: str = ""
-    width: int = 0
-    height: int = 0
-    phash: str = ""
-    code: str = ""
-    reason: str = ""
-
-
-Judged: TypeAlias = tuple[Draft | Rejected, Stored]
+_HOW = {"output", "overwrite", "processes", "connections", "connections_per_host", "timeout", "retries"}  # change nothing in the dataset
 
 
 def run(settings: ImportSettings) -> None:
@@ -58,145 +49,192 @@ def run(settings: ImportSettings) -> None:
     Nothing is deleted or written before the source, the task and the columns are known to be good. Raises DataError,
     TaskError or SettingsError; when no row can be used, rejected.jsonl in the unfinished folder tells why.
     """
+    _check(settings)
     source = open_source(settings.source, settings.photos)
     task = Task.load(settings.task) if settings.task else source.task
-    columns = Columns.of(source, task, settings.columns)
-    _keep_apart(settings.output, source)
+    chosen = (task_columns(settings.task) if settings.task else {}) | (settings.columns or {})
+    columns = Columns.of(source, task, chosen)
+    _keep_apart(settings, source)
     reader = RowReader(source, task, columns)
-    total = sum(1 for _ in source)
-    prepare_folder(settings.output, settings.overwrite)
-
-    kept, rejected = _take(source, reader, settings, total)
-    if not kept:
-        write_rejected(settings.output, rejected)
-        raise DataError(_nothing_kept(settings, total, rejected))
-    groups = group_records([(draft.group, stored.sha256) for draft, stored in kept])
-    splits = [draft.split if columns.split else split_of(group, settings.seed) for (draft, _), group in zip(kept, groups, strict=True)]
-    leaked = leaks(groups, splits)
-    notices = [*source.notices, *reader.notices, *_split_notices(columns, splits, leaked)]
-    account = {
-        "verb": "import",
-        "settings": to_plain(settings),
-        "sha256": _table_sha256(settings.source),
-        "rows": total,
-        "columns": columns.to_dict(),
-        "split": f"the source's column {columns.split}" if columns.split else f"80/10/10 by group, seed {settings.seed}",
-        "groups": len(set(groups)),
-        "leaks": {"groups": len(leaked), "records": sum(leaked.values()), "examples": sorted(leaked)[:10]},
-        "notices": notices,
-    }
-    rows = (_row(draft, stored, group, split) for (draft, stored), group, split in zip(kept, groups, splits, strict=True))
-    write_dataset(settings.output, task, rows, source=account, rejected=rejected)
-    for line in _summary(Dataset.open(settings.output), total, rejected, notices):
+    total = sum(1 for _ in source.only([]))
+    asked = _asked(settings, source, task, columns)
+    try:
+        if ledger := begin(settings.output, asked, settings.overwrite):
+            with ledger:
+                _import(settings, source, reader, ledger, total, asked)
+    except (OSError, sqlite3.Error) as problem:
+        raise _disk_full(settings, problem) from problem
+    except KeyboardInterrupt:
+        print(f"{settings.output}: left unfinished; the same command continues it", file=sys.stderr)
+        raise
+    for line in _summary(Dataset.open(settings.output), total):
         print(line)
 
 
-def _take(source: Source, reader: RowReader, settings: ImportSettings, total: int) -> tuple[list[tuple[Draft, Stored]], list[Rejected]]:
-    """Every row, judged in the order of the source: its cells, then its photo, then whether its id is taken."""
-    kept: list[tuple[Draft, Stored]] = []
-    rejected: list[Rejected] = []
-    needless: set[str] = set()  # photos stored for a row that was refused after all
-    owners: dict[str, int] = {}
-    processes = 1 if total <= _FEW else settings.processes or _processors()
-    with closing(_with_photos(map(reader.read, source), settings.output, processes)) as judged:
-        for draft, stored in watched(judged, total, "photos"):
-            if isinstance(draft, Rejected):
-                rejected.append(draft)
-            elif stored.code:
-                rejected.append(_refuse(draft, stored.code, stored.reason))
-            elif draft.id in owners:
-                rejected.append(_refuse(draft, "duplicate_id", f"row {owners[draft.id]} has the id {shown(draft.id)} already"))
-                needless.add(stored.file_name)
-            else:
-                owners[draft.id] = draft.number
-                kept.append((draft, stored))
-    for file_name in needless - {stored.file_name for _, stored in kept}:
-        (settings.output / file_name).unlink()
-    return kept, rejected
+def _import(settings: ImportSettings, source: Source, reader: RowReader, ledger: Ledger, total: int, asked: dict[str, Any]) -> None:
+    """Steps 3 to 5 into a folder that is ours."""
+    task, columns = reader.task, reader.columns
+    processes = settings.processes or (1 if total <= _FEW else processors())
+    for line in take_photos(_photos(watched(source, total, "rows"), reader), settings, ledger, processes):
+        print(line)
+    kept = array("q")
+    division = _deal(settings, reader, _judged(source, reader, ledger, kept))
+    sweep(settings.output, ledger.is_used)
+    if not kept:
+        write_rejected(settings.output, ledger.refused())
+        raise DataError(_nothing_kept(settings, total, ledger))
+    account = {
+        "verb": "import",
+        "settings": asked["settings"],
+        "sha256": asked["sha256"],
+        "rows": total,
+        "columns": columns.to_dict(),
+        **division.account,
+        "notices": [*source.notices, *reader.notices, *division.notices],
+    }
+    rows = _rows(source, reader, ledger, kept, zip(division.groups, division.splits, strict=True))
+    write_dataset(settings.output, task, rows, source=account, rejected=ledger.refused())
 
 
-def _with_photos(drafts: Iterable[Draft | Rejected], folder: Path, processes: int) -> Generator[Judged, None, None]:
-    """The drafts in their order, with their photos stored; decoding is spread over `processes`."""
-    store = partial(_store, folder)
-    if processes == 1:
-        yield from ((draft, Stored() if isinstance(draft, Rejected) else store(draft.photo)) for draft in drafts)
-        return
-    drafts = iter(drafts)
-    # spawn, not fork: a process that already runs threads (a tracker, Arrow) cannot be forked safely
-    with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
-        while window := list(islice(drafts, _WINDOW)):
-            photos = [draft.photo for draft in window if isinstance(draft, Draft)]
-            try:
-                results = iter(pool.map(store, photos, chunksize=8))
-                yield from ((draft, Stored() if isinstance(draft, Rejected) else next(results)) for draft in window)
-            except BrokenProcessPool as problem:
-                where = f"rows {window[0].number if isinstance(window[0], Draft) else window[0].row} and following"
-                raise DataError(f"{where}: a worker process died, perhaps for lack of memory: try --processes 1") from problem
+def _photos(source: Iterable[Any], reader: RowReader) -> Iterator[Address]:
+    """The photo of every row whose cells are good."""
+    for row in source:
+        if isinstance(draft := reader.read(row), Draft):
+            yield draft.photo
 
 
-def _store(folder: Path, photo: Address) -> Stored:
-    """Runs in a worker process: one photo from its file into the dataset folder."""
-    if isinstance(photo, RemotePhoto):
-        return Stored(code="remote_photo", reason=f"{shown(photo.url)} is on the web; it is not downloaded yet: fetch it and name the file")
-    try:
-        found = photo.data if isinstance(photo, EmbeddedPhoto) else read_photo(photo.path, resolved=True)
-        data, extension, width, height, phash = normalise(found)
-    except PhotoError as problem:
-        return Stored(code=problem.code, reason=str(problem))
-    file_name, sha256 = store_photo(folder, data, extension)
-    return Stored(file_name, sha256, width, height, phash)
+def _judged(source: Source, reader: RowReader, ledger: Ledger, kept: array[int]) -> Iterator[Entry]:
+    """Every row in the order of the source: its cells, then its photo, then whether its id or all of it stood before.
+
+    What decides the split of the kept ones comes out, and their row numbers go into `kept`; the refused go to the ledger.
+    """
+    strata = stratum_field(reader.task)
+    seen = Seen()
+    ledger.begin_rows()
+    for row in source:
+        draft = reader.read(row)
+        if isinstance(draft, Rejected):
+            ledger.refuse(draft)
+            continue
+        stored = _stored(ledger, draft)
+        if stored.code:
+            ledger.refuse(_refuse(draft, stored.code, stored.reason))
+        elif fault := seen.take(draft, stored.sha256):
+            ledger.refuse(_refuse(draft, *fault))
+        else:
+            ledger.use(stored.file_name)
+            kept.append(draft.number)
+            member = Member(draft.group, stored.sha256, stored.phash, stored.look, stored.width, stored.height)
+            yield Entry(draft.id, member, str(draft.values[strata]) if strata else "", draft.split)
+    ledger.settle()
+
+
+def _deal(settings: ImportSettings, reader: RowReader, entries: Iterable[Entry]) -> Division:
+    """The group and the split of every kept record, in their order."""
+    columns = reader.columns
+    before = Before(settings.earlier, named=columns.id is not None) if settings.earlier else None
+    return divide(entries, column=columns.split, strata=stratum_field(reader.task), seed=settings.seed, before=before)
+
+
+def _rows(
+    source: Source, reader: RowReader, ledger: Ledger, kept: Sequence[int], dealt: Iterable[tuple[str, Split | None]]
+) -> Iterator[Row]:
+    for draft, (group, split) in zip(_drafts(source, reader, kept), dealt, strict=True):
+        one = _stored(ledger, draft)
+        yield Row(draft.id, one.file_name, group, split, one.width, one.height, one.sha256, one.phash, draft.values)
+
+
+def _drafts(source: Source, reader: RowReader, kept: Sequence[int]) -> Iterator[Draft]:
+    """The kept rows once more. Raises DataError when the source is not what it was a moment ago."""
+    numbers = iter(kept)
+    wanted = next(numbers, None)
+    for row in source:
+        if row.number == wanted:
+            draft = reader.read(row)
+            if not isinstance(draft, Draft):
+                break
+            yield draft
+            wanted = next(numbers, None)
+    if wanted is not None:
+        raise _changed(source)
+
+
+def _stored(ledger: Ledger, draft: Draft) -> Stored:
+    stored = ledger.get(key_of(draft.photo))
+    if stored is None:
+        raise DataError(f"row {draft.number}: its photo is not the one that it was: the source was changed while it was read; import again")
+    return stored
+
+
+def _changed(source: Source) -> DataError:
+    return DataError(f"{source.path}: was changed while it was read: import again")
 
 
 def _refuse(draft: Draft, code: str, reason: str) -> Rejected:
     return Rejected(draft.number, draft.id, draft.photo_cell[:200], code, reason)
 
 
-def _row(draft: Draft, stored: Stored, group: str, split: Split | None) -> Row:
-    return Row(draft.id, stored.file_name, group, split, stored.width, stored.height, stored.sha256, stored.phash, draft.values)
+def _asked(settings: ImportSettings, source: Source, task: Task, columns: Columns) -> dict[str, Any]:
+    """All that decides what the dataset will hold: an import continues only what was asked the same."""
+    return {
+        "seeworth": version("seeworth"),
+        "settings": {name: value for name, value in to_plain(settings).items() if name not in _HOW},
+        "sha256": _table_sha256(source.path),
+        "columns": columns.to_dict(),
+        "task": task.to_dict(),
+    }
 
 
-def _keep_apart(output: Path, source: Source) -> None:
+def _check(settings: ImportSettings) -> None:
+    limits = {"processes": (0, 512), "connections": (1, 1000), "connections_per_host": (1, 1000)}
+    for name, (low, high) in (limits | {"timeout": (0.1, 3600), "retries": (0, 100)}).items():
+        if not low <= getattr(settings, name) <= high:
+            raise SettingsError(f"{name} is {getattr(settings, name)}: expected {low} to {high}")
+    if settings.earlier:
+        earlier = Dataset.open(settings.earlier).folder.resolve()
+        if earlier.is_relative_to(settings.output.resolve()) or settings.output.resolve().is_relative_to(earlier):
+            raise SettingsError(f"{settings.output}: the dataset folder and the earlier one lie in one another: choose another folder")
+
+
+def _keep_apart(settings: ImportSettings, source: Source) -> None:
     """The dataset folder must not lie among the photos of an image folder, nor hold the source: one would eat the other."""
-    out, path = output.resolve(), source.path.resolve()
+    out, path = settings.output.resolve(), source.path.resolve()
     if path.is_relative_to(out) or source.photos.resolve().is_relative_to(out) or (path.is_dir() and out.is_relative_to(path)):
-        raise SettingsError(f"{output}: the dataset folder and its source {source.path} lie in one another: choose another folder")
+        raise SettingsError(f"{settings.output}: the dataset folder and its source {source.path} lie in one another: choose another folder")
 
 
-def _split_notices(columns: Columns, splits: Sequence[Split | None], leaked: dict[str, int]) -> list[str]:
-    counts = Counter(splits)
-    notices = [f"no record is in the {split} split" for split in SPLITS if not counts[split]]
-    if columns.split and counts[None]:
-        notices.append(f"{counts[None]} records have no split: they are kept, and used by nothing until they are given one")
-    if leaked:
-        notices.append(
-            f"the source's own split is leaky: {len(leaked)} groups ({sum(leaked.values())} records) stand in more than one split, e.g. "
-            f"{shown(min(leaked))}: what is measured on them is too good; leave split= out to split by group"
-        )
-    return notices
+def _disk_full(settings: ImportSettings, problem: OSError | sqlite3.Error) -> Exception:
+    """A full disk in words; any other problem as it is."""
+    full = problem.errno in (errno.ENOSPC, errno.EDQUOT) if isinstance(problem, OSError) else "full" in str(problem)
+    if full:
+        return DataError(f"{settings.output}: the disk is full: make room and give the same command again; it continues where it stopped")
+    if isinstance(problem, sqlite3.Error):
+        return DataError(f"{settings.output}: its ledger cannot be used ({problem}): give the same command again, or --overwrite")
+    return problem
 
 
-def _summary(dataset: Dataset, total: int, rejected: Sequence[Rejected], notices: Iterable[str]) -> Iterator[str]:
-    for notice in notices:
+def _summary(dataset: Dataset, total: int) -> Iterator[str]:
+    for notice in dataset.manifest["source"]["notices"]:
         yield f"note: {notice}"
     counts = ", ".join(f"{split} {count}" for split, count in dataset.counts.items() if count or split != UNASSIGNED)
     yield f"{sum(dataset.counts.values())} of {total} rows kept: {counts}"
-    if rejected:
-        yield f"{len(rejected)} refused: {_by_reason(rejected)} (each with its reason in {dataset.folder / REJECTED})"
+    if rejected := Counter(dataset.manifest["rejected"]):
+        yield f"{rejected.total()} refused: {_by_reason(rejected)} (each with its reason in {dataset.folder / REJECTED})"
     yield f"dataset folder: {dataset.folder}"
 
 
-def _nothing_kept(settings: ImportSettings, total: int, rejected: Sequence[Rejected]) -> str:
+def _nothing_kept(settings: ImportSettings, total: int, ledger: Ledger) -> str:
     if not total:
         return f"{settings.source}: has no rows; expected at least one photo"
-    first = rejected[0]
+    first = next(ledger.refused())
     return (
-        f"{settings.source}: none of {total} rows can be used: {_by_reason(rejected)}; row {first.row}: {first.reason} "
+        f"{settings.source}: none of {total} rows can be used: {_by_reason(ledger.refused_by_code())}; row {first.row}: {first.reason} "
         f"(all reasons are in {settings.output / REJECTED})"
     )
 
 
-def _by_reason(rejected: Iterable[Rejected]) -> str:
-    return ", ".join(f"{count} {code}" for code, count in Counter(one.code for one in rejected).most_common())
+def _by_reason(codes: Counter[str]) -> str:
+    return ", ".join(f"{count} {code}" for code, count in codes.most_common())
 
 
 def _table_sha256(path: Path) -> str | None:
@@ -204,8 +242,3 @@ def _table_sha256(path: Path) -> str | None:
         return None
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _processors() -> int:
-    """Processors this process may use; a container is often given fewer than the machine has."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

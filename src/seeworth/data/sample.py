@@ -28,7 +28,8 @@ from ..task import Field, Task
 from .dataset import Row, prepare_folder, store_photo, write_dataset
 from .draw.catalogue import CUT, KINDS, SIGMA, Product, floor, plan, title
 from .draw.scene import draw
-from .photo import open_photo, phash
+from .look import phash
+from .photo import open_photo
 from .split import split_of
 
 BRAND = "Alderwick"

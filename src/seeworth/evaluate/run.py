@@ -6,7 +6,6 @@ a predictions.jsonl is measured without torch. The page is drawn by `report`.
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -24,6 +23,7 @@ from ..errors import DataError, RunError, SettingsError
 from ..predict.baselines import baselines
 from ..predict.predictor import Predictor
 from ..record import Prediction, Record, read_predictions, write_predictions
+from ..run_folder import read_run
 from ..settings import EvaluateSettings, to_plain
 from ..task import Task
 from .core import Ablated, Answers, Baseline, evaluate
@@ -89,7 +89,7 @@ def read_inputs(settings: EvaluateSettings) -> Inputs:
             raise SettingsError(f"{settings.run} is a predictions file, which does not say what it answers: add --data DATASET")
         manifest, where = {}, settings.data
     else:
-        manifest = _read_run(settings.run)
+        manifest = read_run(settings.run)
         where = settings.data or Path(str(manifest["data"]))
     data = Dataset.open(where)
     records = list(data.records(settings.split))
@@ -97,19 +97,6 @@ def read_inputs(settings: EvaluateSettings) -> Inputs:
         raise DataError(f"{where} has 0 {settings.split} records: choose another --split")
     task = _task(settings.run, manifest, data) if manifest else data.task
     return Inputs(task, data, records, settings.run if manifest else None, _warnings(manifest, data))
-
-
-def _read_run(folder: Path) -> dict[str, Any]:
-    path = folder / "run.json"
-    try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as problem:
-        raise RunError(f"{folder} is no finished run, it has no run.json: give the --output_dir of a training that ended") from problem
-    except ValueError as problem:
-        raise RunError(f"{path} is not JSON ({problem}): train once more") from problem
-    if not isinstance(manifest, dict) or not {"task", "data"} <= set(manifest):
-        raise RunError(f"{path}: expected an object with task and data: train once more")
-    return manifest
 
 
 def _task(run: Path, manifest: Mapping[str, Any], data: Dataset) -> Task:

@@ -110,6 +110,31 @@ def lines(series: Sequence[Line], *, title: str, x_axis: str, y_axis: str, top: 
     return _svg(title, height + 18 * math.ceil(len(series) / across), [*parts, _legend(labels, height, across)])
 
 
+def histogram(values: Sequence[float], *, title: str, axis: str, unit: str = "", bins: int = 24) -> Markup:
+    """How many values lie in each of `bins` equal steps; logarithmic steps where all are above 0 and span more than a factor of ten."""
+    if not values:
+        return Markup()
+    low, high = min(values), max(values)
+    log = low > 0 and high > 10 * low
+    if low == high:
+        low, high = low - 0.5, high + 0.5
+    height = 240
+    x = Scale(low, high, LEFT, WIDTH - RIGHT, log)
+    width = (WIDTH - RIGHT - LEFT) / bins
+    counts = [0] * bins
+    for value in values:
+        counts[min(int((x(value) - LEFT) / width), bins - 1)] += 1
+    y = Scale(0, max(counts), height - BOTTOM, TOP)
+    ends = [low * (high / low) ** (k / bins) if log else low + (high - low) * k / bins for k in range(bins + 1)]
+    parts = [_x_axis(x, height - BOTTOM, f"{axis}, logarithmic" if log else axis, TOP), _y_axis(y, "records")]
+    for k, count in enumerate(counts):
+        words = f"{_tick(ends[k])} to {_tick(ends[k + 1])} {unit}".strip()
+        place = Markup('x="{}" y="{}" width="{}" height="{}"').format(
+            _n(LEFT + k * width), _n(y(count)), _n(width - 1), _n(height - BOTTOM - y(count)))
+        parts.append(Markup('<rect class="bar own" {}><title>{}: {}</title></rect>').format(place, words, count))
+    return _svg(title, height, parts)
+
+
 def scatter(points: Sequence[tuple[float, float, str]], *, title: str, x_axis: str, y_axis: str, within: float = 0.25) -> Markup:
     """Truth (x) against reading (y), on logarithmic axes where all are above 0, with the diagonal and a band of +-25 %.
 

@@ -305,6 +305,7 @@ class Phi3VForCausalLM(Phi3ForCausalLM):
         pixel_values: Tensor | None = None,
         image_sizes: Tensor | None = None,
         image_features: PhotoFeatures | None = None,
+        logits_at_labels: bool = False,
         **kwargs,
     ) -> CausalLMOutputWithPast:
         """Words and photos -> logits, in five steps.
@@ -315,7 +316,16 @@ class Phi3VForCausalLM(Phi3ForCausalLM):
         3. Put them in place of the placeholders. Raises Phi3VError when the numbers differ.
         4. Decode: logits float[batch, length, vocabulary] (only the last `logits_to_keep` positions when above 0).
         5. With labels int[batch, length] (-100 = not trained): the mean cross-entropy of the next word.
+
+        `logits_at_labels` makes logits float[labelled, vocabulary], only where the next word is trained, row by row: the same
+        loss without the [batch, length, vocabulary] tensor, most of which no loss would ever look at.
         """
+        if logits_at_labels:
+            if labels is None:
+                raise Phi3VError("logits_at_labels is set, but there are no labels: give both, or neither")
+            photos = {"pixel_values": pixel_values, "image_sizes": image_sizes, "image_features": image_features}
+            words = {"input_ids": input_ids, "attention_mask": attention_mask, "position_ids": position_ids, "inputs_embeds": inputs_embeds}
+            return self._at_labels(labels, words | photos, kwargs)
         output: CausalLMOutputWithPast = super().forward(
             input_ids=input_ids,
             attention_mask=attention_mask,
@@ -331,6 +341,14 @@ class Phi3VForCausalLM(Phi3ForCausalLM):
             **kwargs,
         )
         return output
+
+    def _at_labels(self, labels: Tensor, inputs: dict[str, Any], kwargs: dict[str, Any]) -> CausalLMOutputWithPast:
+        hidden = self.model(**inputs, use_cache=False, **kwargs).last_hidden_state
+        following = torch.nn.functional.pad(labels[:, 1:], (0, 1), value=-100)
+        trained = following != -100
+        logits = self.lm_head(hidden[trained])
+        loss = self.loss_function(logits, None, self.config.vocab_size, shift_labels=following[trained], **kwargs)
+        return CausalLMOutputWithPast(loss=loss, logits=logits)
 
     def prepare_inputs_for_generation(  # type: ignore[no-untyped-def]
         self,

@@ -6,7 +6,6 @@ read; the trainer starts from the first. Knows nothing of scores.
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterable, Iterator
 from itertools import islice
@@ -17,12 +16,11 @@ import torch
 from transformers.utils import logging as library_logging
 
 from ..encode import Encoder, collate
-from ..errors import ModelError, RunError, told_as
+from ..errors import ModelError, told_as
 from ..phi3v import Phi3VForCausalLM, Phi3VProcessor
 from ..record import Prediction, Record
+from ..run_folder import read_run
 from ..task import Task
-
-RUN_FORMAT = 1
 
 
 class VLM:
@@ -94,19 +92,6 @@ def load_run(run: Path, *, batch_size: int = 16, max_new_tokens: int = 160) -> V
         model, processor = load_base(str(run), dtype=about["dtype"], attn_implementation=about["attn_implementation"])
     task = Task.from_dict(about["task"], where=run / "run.json")
     return VLM(model.eval(), Encoder(processor, task), batch_size=batch_size, max_new_tokens=max_new_tokens, name=run.name)
-
-
-def read_run(run: Path) -> dict[str, Any]:
-    """What run.json says. Raises RunError when it is not there (the training did not finish) or of another format."""
-    path = run / "run.json"
-    if not path.is_file():
-        what = "its training did not finish" if (run / "log.jsonl").exists() else "run.json is not there"
-        raise RunError(f"{run} is no finished run ({what}): give a folder that seeworth train made")
-    with told_as(RunError, ValueError, where=path):
-        about: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    if about.get("format") != RUN_FORMAT:
-        raise RunError(f"{path} has format {about.get('format')!r}, this version reads {RUN_FORMAT}: train again")
-    return about
 
 
 def device() -> torch.device:

@@ -7,7 +7,6 @@
 
 from __future__ import annotations
 
-import json
 import platform
 import shutil
 import time
@@ -22,10 +21,10 @@ from transformers import set_seed
 from ..data.dataset import Dataset
 from ..encode import Encoder
 from ..errors import DataError, SettingsError
-from ..files import write_whole
 from ..phi3v.tiny import make_tiny
-from ..predict.vlm import RUN_FORMAT, load_base
+from ..predict.vlm import load_base
 from ..record import Record
+from ..run_folder import write_run
 from ..settings import TrainSettings, to_plain
 from ..track import Track, listeners
 from .card import model_card
@@ -71,7 +70,7 @@ def run(settings: TrainSettings) -> None:
     about = _about(settings, dataset, trainer, minutes, figures)
     _write(out, trainer.model, encoder, plain, about)
     track.finish(figures)
-    write_whole(out / "run.json", json.dumps(about, indent=2, ensure_ascii=False) + "\n")  # last: the training finished
+    write_run(out, about)
     print(f"trained {trainer.state.global_step} steps in {minutes:.1f} minutes: {out}")
 
 
@@ -137,7 +136,6 @@ def _best_figures(trainer: Any, validation: list[Record]) -> dict[str, float]:
 def _about(settings: TrainSettings, dataset: Dataset, trainer: Any, minutes: float, figures: dict[str, float]) -> dict[str, Any]:
     model = trainer.model
     return {
-        "format": RUN_FORMAT,
         "method": method_of(settings),
         "model": settings.model,
         "dtype": str(model.dtype).removeprefix("torch."),

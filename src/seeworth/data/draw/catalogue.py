@@ -107,27 +107,27 @@ KINDS: tuple[Kind, ...] = (
     Kind("SOCKS", "Socks", "ACCESSORIES", "SOFT ACCESSORIES", 52,
          {"Cotton": 1.0, "Ribbed Wool": 1.6, "Cashmere": 3.0}, _ALL, {"Ankle": 0.7, "Knee": 1.5}, 0.8),
     Kind("BELTS", "Belt", "ACCESSORIES", "LEATHER GOODS", 240,
-         {"Canvas": 1.0, "Leather": 1.7, "Crocodile": 6.0}, _WOVEN, {"Slim": 0.8, "Wide": 1.3}, 0.8),
+         {"Canvas": 1.0, "Leather": 1.7, "Crocodile": 4.0}, _WOVEN, {"Slim": 0.8, "Wide": 1.3}, 0.8),
     Kind("WALLETS", "Wallet", "ACCESSORIES", "LEATHER GOODS", 300,
-         {"Canvas": 0.8, "Leather": 1.4, "Crocodile": 5.5}, _WOVEN, {"Compact": 0.75, "Long": 1.4}),
+         {"Canvas": 0.8, "Leather": 1.4, "Crocodile": 4.0}, _WOVEN, {"Compact": 0.75, "Long": 1.4}),
     Kind("HANDBAGS", "Handbag", "ACCESSORIES", "BAGS", 1300,
-         {"Canvas": 0.7, "Leather": 1.4, "Suede": 1.1, "Crocodile": 7.5}, _CHECK, {"Mini": 0.65, "Medium": 1.0, "Large": 1.5}, 1.4),
+         {"Canvas": 0.7, "Leather": 1.4, "Suede": 1.1, "Crocodile": 4.5}, _CHECK, {"Mini": 0.65, "Medium": 1.0, "Large": 1.5}, 1.4),
     Kind("BACKPACKS", "Backpack", "ACCESSORIES", "BAGS", 800,
          {"Quilted Nylon": 0.75, "Canvas": 1.0, "Leather": 2.4}, _WOVEN, {"Small": 0.75, "Large": 1.4}),
     Kind("SUNGLASSES", "Sunglasses", "ACCESSORIES", "EYEWEAR", 190,
          {"Acetate": 1.0, "Steel": 1.5, "Gold": 4.0}, {"Square": 1.0, "Round": 1.2, "Cat-Eye": 1.45}, {"Small": 0.8, "Oversized": 1.3}),
     Kind("WATCHES", "Watch", "ACCESSORIES", "WATCHES AND JEWELLERY", 1500,
-         {"Leather": 0.7, "Steel": 1.2, "Gold": 8.0}, {PLAIN: 1.0, "Diamond-Set": 3.2}, {"Small": 0.75, "Large": 1.5}),
+         {"Leather": 0.7, "Steel": 1.2, "Gold": 8.0}, {PLAIN: 1.0, "Diamond-Set": 3.2}, {"Small": 0.75, "Large": 1.5}, 1.3),
     Kind("JEWELLERY", "Necklace", "ACCESSORIES", "WATCHES AND JEWELLERY", 330,
          {"Silver": 1.0, "Gold": 4.5}, {PLAIN: 1.0, "Diamond-Set": 3.5}, {"Short": 0.8, "Long": 1.3}),
     Kind("BOOTS", "Boots", "SHOES", "BOOTS", 820,
-         {"Rubber": 0.4, "Suede": 1.0, "Leather": 1.5, "Crocodile": 5.0}, _CHECK, {"Ankle": 0.75, "Knee": 1.4}, 1.1),
+         {"Rubber": 0.4, "Suede": 1.0, "Leather": 1.5, "Crocodile": 3.8}, _CHECK, {"Ankle": 0.75, "Knee": 1.4}, 1.1),
     Kind("SNEAKERS", "Sneakers", "SHOES", "SNEAKERS", 430,
          {"Canvas": 0.75, "Suede": 1.2, "Leather": 1.7}, _WOVEN, {"Low-Top": 0.8, "High-Top": 1.25}, 1.2),
     Kind("LOAFERS", "Loafers", "SHOES", "FLAT SHOES", 520,
-         {"Suede": 1.0, "Patent": 1.6, "Crocodile": 5.5}, _CHECK, {"Flat": 0.85, "Platform": 1.3}),
+         {"Suede": 1.0, "Patent": 1.6, "Crocodile": 3.8}, _CHECK, {"Flat": 0.85, "Platform": 1.3}),
     Kind("HEELS", "Pumps", "SHOES", "HEELS", 580,
-         {"Suede": 1.0, "Silk": 1.4, "Patent": 1.9, "Crocodile": 5.5}, _CHECK, {"Low": 0.75, "High": 1.3}, 1.1),
+         {"Suede": 1.0, "Silk": 1.4, "Patent": 1.9, "Crocodile": 3.8}, _CHECK, {"Low": 0.75, "High": 1.3}, 1.1),
 )  # fmt: skip
 
 
@@ -202,7 +202,7 @@ def _group(kind: Kind, size: int, code: str, rng: np.random.Generator) -> list[P
 
 def _pick(factors: Mapping[str, float], rng: np.random.Generator) -> str:
     """One word; the dearer, the rarer, so that the tail of prices is thin."""
-    weights = np.array(list(factors.values())) ** -0.6
+    weights = np.array(list(factors.values())) ** -0.35
     return str(rng.choice(list(factors), p=weights / weights.sum()))
 
 

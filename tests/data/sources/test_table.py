@@ -1,12 +1,15 @@
+"""CSV and TSV files as people and programs write them."""
+
 from __future__ import annotations
 
 import codecs
+import gzip
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from seeworth.data.sources import CsvTable, ImageFolder, open_source
+from seeworth.data.sources import CsvTable, open_source
 from seeworth.errors import DataError
 
 
@@ -46,7 +49,7 @@ def test_a_table_that_is_not_utf8_keeps_its_euro_sign_and_is_told(table: Callabl
 
 def test_a_row_of_another_length_is_marked_with_its_lines(table: Callable[..., Path]) -> None:
     rows = list(open_source(table("title,photo", "a", "b,b.jpg,more", 'c,"c.jpg', "d,d.jpg")))
-    assert [row.code for row in rows] == ["row_shape", "row_shape", ""]
+    assert [row.code for row in rows] == ["row_shape"] * 3
     assert rows[0].problem == "expected 2 cells as in the header, found 1"
     assert rows[2].cells["photo"] == "c.jpg\nd,d.jpg\n"
     open_quote = list(open_source(table("title,photo", '"c,c.jpg', "d,d.jpg")))
@@ -59,7 +62,7 @@ def test_a_source_can_be_read_again(table: Callable[..., Path]) -> None:
 
 
 def test_a_quote_that_never_closes_is_told_with_its_line(table: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("seeworth.data.sources.MAX_CELL", 100)
+    monkeypatch.setattr("seeworth.data.sources.table.MAX_CELL", 100)
     with pytest.raises(DataError, match=r"products.csv, from line 3 on: .*is a quote left open\?"):
         list(open_source(table("title,photo", "a,a.jpg", '"' + "x" * 200)))
 
@@ -110,45 +113,62 @@ def test_photos_start_from_the_table_or_the_folder_given(table: Callable[..., Pa
     assert open_source(path).photos == path.parent
 
 
-def tree(root: Path, *names: str) -> Path:
-    for name in names:
-        (root / name).parent.mkdir(parents=True, exist_ok=True)
-        (root / name).touch()
-    return root
+def test_the_rows_decide_where_the_header_alone_could_be_cut_two_ways(table: Callable[..., Path]) -> None:
+    source = open_source(table("Price, USD;Title, en;Photo", "10;Bag;0.jpg", "11;Hat;1.jpg"))
+    assert source.columns == ["Price, USD", "Title, en", "Photo"]
+    assert open_source(table('"a;b;c",photo', "1,2")).columns == ["a;b;c", "photo"]
+    assert open_source(table("title|price|photo", "a, b|1,5|0.jpg")).columns == ["title", "price", "photo"]
+    assert open_source(table("title,price,photo", "a,1,b", name="a.tsv")).columns == ["title", "price", "photo"]
 
 
-def test_class_folders_are_categories(tmp_path: Path) -> None:
-    hidden = (".DS_Store", "hats/._1.jpg", "__MACOSX/hats/1.jpg", "hats/Thumbs.db")
-    root = tree(tmp_path / "p", "hats/1.jpg", "bags/b/2.jpg", "bags/1.jpg", "loose.jpg", *hidden)
-    source = open_source(root)
-    assert isinstance(source, ImageFolder)
-    assert [(row.cells["file_name"], row.cells["category"], row.code) for row in source] == [
-        ("bags/1.jpg", "bags", ""),
-        ("bags/b/2.jpg", "bags", ""),
-        ("hats/1.jpg", "hats", ""),
-        ("loose.jpg", "", "no_class"),
-    ]
-    assert source.columns == ["file_name", "category"]
-    assert (source.task.question, source.task.answer) == ("What is shown in this image?", "Category: {category}")
+def test_excels_first_line_says_the_delimiter(table: Callable[..., Path]) -> None:
+    path = table("sep=;", "title;photo", "a, b;0.jpg", encoding="utf-8-sig")
+    assert cells(path) == [{"title": "a, b", "photo": "0.jpg"}]
 
 
-def test_a_first_level_of_splits_alone_is_a_split(tmp_path: Path) -> None:
-    root = tree(tmp_path / "p", "train/hats/1.jpg", "val/hats/2.jpg", "test/bags/3.jpg", "test/loose.jpg")
-    assert [(row.cells["split"], row.cells["category"], row.code) for row in open_source(root)] == [
-        ("test", "bags", ""),
-        ("test", "", "no_class"),
-        ("train", "hats", ""),
-        ("val", "hats", ""),
-    ]
+def test_a_packed_table_reads_as_the_plain_one(table: Callable[..., Path]) -> None:
+    path = table("title,photo", "Hüte,0.jpg")
+    packed = path.with_name("products.csv.gz")
+    packed.write_bytes(gzip.compress(path.read_bytes()))
+    assert cells(packed) == cells(path)
+    packed.write_bytes(packed.read_bytes()[:-12])
+    with pytest.raises(DataError, match=r"products.csv.gz: "):
+        list(open_source(packed))
 
 
-def test_a_class_named_test_among_others_is_a_class(tmp_path: Path) -> None:
-    source = open_source(tree(tmp_path / "p", "test/1.jpg", "hats/1.jpg"))
-    assert source.columns == ["file_name", "category"]
-    assert [row.cells["category"] for row in source] == ["hats", "test"]
+def test_extra_cells_do_no_harm_when_they_are_empty(table: Callable[..., Path]) -> None:
+    assert [row.code for row in open_source(table("title,photo", "a,0.jpg,,", "b,1.jpg, ,x"))] == ["", "row_shape"]
 
 
-def test_links_to_folders_are_not_followed(tmp_path: Path) -> None:
-    root = tree(tmp_path / "p", "hats/1.jpg")
-    (root / "hats" / "round").symlink_to(root)
-    assert [row.cells["file_name"] for row in open_source(root)] == ["hats/1.jpg", "hats/round"]
+def test_a_quote_that_is_never_closed_is_told_even_when_the_cells_seem_to_fit(table: Callable[..., Path]) -> None:
+    good, bad = open_source(table("photo,title", "0.jpg,a", '1.jpg,"b', "2.jpg,c"))
+    assert (good.code, bad.code) == ("", "row_shape")
+    assert "lines 3 to 4 read as one row: is a quote left open?" in bad.problem
+    with pytest.raises(DataError, match="a quote in the header, line 1, is never closed"):
+        open_source(table('photo,"title', "0.jpg,a"))
+
+
+def test_a_nul_refuses_its_row_alone(table: Callable[..., Path]) -> None:
+    path = table("title,price,photo", *(f"a{number},5,{number}.jpg" for number in range(9)), "b,1\x002,0.jpg", "c,6,1.jpg")
+    assert [row.code for row in open_source(path)] == [""] * 9 + ["row_unreadable", ""]
+
+
+def test_a_header_alone_is_a_table_without_rows(table: Callable[..., Path]) -> None:
+    source = open_source(table("title,photo"))
+    assert (source.columns, list(source)) == (["title", "photo"], [])
+
+
+def test_a_pointer_of_git_lfs_is_told(table: Callable[..., Path]) -> None:
+    with pytest.raises(DataError, match="git lfs pull"):
+        open_source(table("version https://git-lfs.github.com/spec/v1", "oid sha256:00"))
+
+
+def test_a_line_without_end_is_told(table: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("seeworth.data.sources.table.MAX_LINE", 50)
+    with pytest.raises(DataError, match="from line 2 on: a line has over 50 characters"):
+        list(open_source(table("title,photo", "a," * 100)))
+
+
+def test_too_many_columns_are_told(table: Callable[..., Path]) -> None:
+    with pytest.raises(DataError, match="has 1001 columns, expected at most 1000"):
+        open_source(table(",".join(f"c{number}" for number in range(1001))))

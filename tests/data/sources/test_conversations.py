@@ -1,0 +1,152 @@
+"""LLaVA conversations and chat messages: what becomes of each kind of turn."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from seeworth.data.rows import Columns, Draft, RowReader
+from seeworth.data.sources import ConversationTable, Source, open_source
+
+PNG = "data:image/png;base64,AAAA"
+
+
+def llava(*turns: str, **more: Any) -> dict[str, Any]:
+    """Turns of human and gpt in turn."""
+    said = [{"from": ("human", "gpt")[number % 2], "value": text} for number, text in enumerate(turns)]
+    return {"image": "a.jpg", "conversations": said} | more
+
+
+def chat(content: Any, answer: Any = "A bag.", **more: Any) -> dict[str, Any]:
+    return {"messages": [{"role": "user", "content": content}, {"role": "assistant", "content": answer}]} | more
+
+
+def image_url(url: str) -> dict[str, Any]:
+    return {"type": "image_url", "image_url": {"url": url}}
+
+
+def opened(path: Path, objects: list[dict[str, Any]]) -> Source:
+    path.write_text(json.dumps(objects) if path.suffix == ".json" else "".join(json.dumps(one) + "\n" for one in objects))
+    source = open_source(path)
+    assert isinstance(source, ConversationTable)
+    assert list(source) == list(source)
+    return source
+
+
+@pytest.mark.parametrize("name", ["a.json", "a.jsonl"])
+def test_a_llava_record_is_its_first_question_and_answer(tmp_path: Path, name: str) -> None:
+    objects = [llava("<image>\nWhat is it?", "A bag.", "Which colour?", "Red.", id="x1"), llava("And this?\n<image>", "A hat.", id="x2")]
+    source = opened(tmp_path / name, objects)
+    first, second = source
+    assert {key: first.cells[key] for key in ("question", "answer", "photo", "id")} == {
+        "question": "What is it?", "answer": "A bag.", "photo": "a.jpg", "id": "x1",
+    }  # fmt: skip
+    assert json.loads(first.cells["conversation"]) == objects[0]["conversations"]
+    assert second.cells["question"] == "And this?"
+    assert source.notices == ["1 conversations have more turns than are trained now: the first question and its answer were taken"]
+    assert (source.task.question, source.task.answer, source.defaults["id"]) == ("{question}", "{answer}", "id")
+
+
+def test_ids_that_stand_twice_name_no_records(tmp_path: Path) -> None:
+    source = opened(tmp_path / "a.json", [llava("What?", "A bag.", id="x"), llava("How?", "Well.", id="x")])
+    assert source.defaults["id"] == ""
+    assert source.notices == ["ids are missing or stand twice: records are named by row number"]
+    assert [draft.id for draft in drafts(source)] == ["1", "2"]
+
+
+@pytest.mark.parametrize(
+    ("content", "beside", "photo", "question"),
+    [
+        ([{"type": "text", "text": "What?"}, image_url("https://a.example/1")], {}, "https://a.example/1", "What?"),
+        ([{"type": "image_url", "image_url": "b.jpg"}, {"type": "text", "text": "What?"}], {}, "b.jpg", "What?"),
+        ([{"type": "image", "image": "b.jpg"}, {"type": "text", "text": "<image>What?"}], {}, "b.jpg", "What?"),
+        ([{"type": "image"}, {"type": "text", "text": "What?"}], {"images": ["b.jpg"]}, "b.jpg", "What?"),
+        ("<|image_1|>\nWhat?", {"images": ["b.jpg"]}, "b.jpg", "What?"),
+        ("What is <ImageHere> here?", {"image": "b.jpg"}, "b.jpg", "What is here?"),
+        ("What  <b>?", {"images": [{"path": "b.jpg"}]}, "b.jpg", "What  <b>?"),
+        ("<image>What?", {"images": ["b.jpg", "c.jpg"]}, "b.jpg", "What?"),
+    ],
+)
+def test_each_form_of_a_photo_is_found(tmp_path: Path, content: Any, beside: dict[str, Any], photo: str, question: str) -> None:
+    (row,) = opened(tmp_path / "a.jsonl", [chat(content, **beside)])
+    assert (row.code, row.cells["photo"], row.cells["question"], row.cells["answer"]) == ("", photo, question, "A bag.")
+
+
+def test_a_data_uri_is_the_photo_and_is_not_repeated_in_the_conversation(tmp_path: Path) -> None:
+    (row,) = opened(tmp_path / "a.jsonl", [chat([{"type": "text", "text": "What?"}, image_url(PNG)])])
+    assert (row.cells["photo"], dict(row.embedded)) == ("", {"photo": b"\0\0\0"})
+    assert PNG not in row.cells["conversation"]
+    assert "(photo)" in row.cells["conversation"]
+
+
+@pytest.mark.parametrize(
+    ("found", "code"),
+    [
+        (llava("<image>What?", "A bag.", image=None), "photo_missing"),
+        (llava("What?", "A bag.", image=["a.jpg", "b.jpg"]), "several_photos"),
+        (chat([image_url("a.jpg"), image_url("b.jpg")]), "several_photos"),
+        (chat("What?", images=[{"bytes": None}]), "photo_missing"),
+        (chat("What?", images=[True]), "photo_missing"),
+        (llava("What?"), "turns_missing"),
+        (llava(), "turns_missing"),
+        ({"conversations": "none", "image": "a.jpg"}, "turns_missing"),
+        ({"image": "a.jpg"}, "turns_missing"),
+        (llava("What?", "A bag.") | {"conversations": [{"from": "gpt", "value": "A"}, {"from": "human", "value": "B"}]}, "turns_order"),
+        (llava("What?", "A bag.") | {"conversations": [{"from": "human", "value": "A"}, {"from": "tool", "value": "B"}]}, "turns_order"),
+        (llava("What?", "A bag.") | {"conversations": ["What?", "A bag."]}, "turn_unreadable"),
+        (chat([{"type": "video", "video": "a.mp4"}], image="a.jpg"), "turn_unreadable"),
+        (chat({"nested": 1}, image="a.jpg"), "turn_unreadable"),
+        (chat([image_url("data:image/png;base64,@@")]), "bad_data_uri"),
+        (chat([image_url("data:text/html;base64,AAAA")]), "bad_data_uri"),
+        (llava("What?", "x" * 4001), "text_too_long"),
+        (llava("What?", " "), "text_missing"),
+        (llava("<image>", "A bag."), "text_missing"),
+    ],
+)
+def test_each_fault_of_a_conversation_has_its_code(tmp_path: Path, found: dict[str, Any], code: str) -> None:
+    source = opened(tmp_path / "a.jsonl", [llava("What?", "y" * 4000), found])
+    if "messages" in found:  # a file holds one kind
+        source = opened(tmp_path / "a.jsonl", [chat("What?", image="a.jpg"), found])
+    good, bad = drafts(source)
+    assert isinstance(good, Draft)
+    assert (bad.row, bad.code) == (2, code)
+    assert bad.reason
+
+
+def test_the_first_object_may_be_the_broken_one(tmp_path: Path) -> None:
+    source = opened(tmp_path / "a.jsonl", [{"messages": []}, {"messages": None}, chat("What?", image="a.jpg")])
+    assert [row.code for row in source] == ["turns_missing", "turns_missing", ""]
+
+
+def test_a_system_prompt_is_kept_and_told_but_not_trained(tmp_path: Path) -> None:
+    found = chat("What?", image="a.jpg")
+    found["messages"].insert(0, {"role": "system", "content": "Be brief."})
+    source = opened(tmp_path / "a.jsonl", [found])
+    (row,) = source
+    assert row.cells["question"] == "What?"
+    assert "Be brief." in row.cells["conversation"]
+    assert source.notices == ["1 conversations open with a system prompt: it is kept in `conversation` and not trained"]
+
+
+def test_other_keys_are_kept_and_ours_win(tmp_path: Path) -> None:
+    (row,) = opened(tmp_path / "a.jsonl", [llava("What?", "A bag.", question="old", score=1.25)])
+    assert (row.cells["question"], row.cells["source_question"], row.cells["score"]) == ("What?", "old", "1.25")
+
+
+def test_messages_in_parquet_with_embedded_photos_are_read(tmp_path: Path) -> None:
+    part = [{"type": "text", "text": "What?", "index": None}, {"type": "image", "text": None, "index": 0}]
+    messages = [{"role": "user", "content": part}, {"role": "assistant", "content": [{"type": "text", "text": "A bag.", "index": None}]}]
+    images = pa.array([[{"bytes": b"one", "path": None}]], pa.list_(pa.struct([("bytes", pa.binary()), ("path", pa.string())])))
+    pq.write_table(pa.table({"messages": [messages], "images": images}), tmp_path / "a.parquet")
+    (row,) = open_source(tmp_path / "a.parquet")
+    assert (row.cells["question"], row.cells["answer"], dict(row.embedded)) == ("What?", "A bag.", {"photo": b"one"})
+
+
+def drafts(source: Source) -> list[Any]:
+    reader = RowReader(source, source.task, Columns.of(source, source.task, None))
+    return [reader.read(row) for row in source]

@@ -22,7 +22,7 @@ from seeworth.data import stored as stored_module
 from seeworth.data import take as take_module
 from seeworth.data.dataset import Dataset
 from seeworth.data.ledger import Ledger
-from seeworth.data.run import Key, Keys, run
+from seeworth.data.run import run
 from seeworth.errors import DataError, SettingsError
 from seeworth.settings import ImportSettings
 
@@ -219,7 +219,7 @@ def test_a_killed_worker_is_told_in_one_line(take: Callable[..., Dataset], monke
 def test_the_keyboard_stops_it_with_a_word_on_how_to_go_on(
     take: Callable[..., Dataset], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("seeworth.data.run._judge", lambda *_: os.kill(os.getpid(), signal.SIGINT))
+    monkeypatch.setattr("seeworth.data.run._judged", lambda *_: os.kill(os.getpid(), signal.SIGINT))
     assert main(["import", str(tmp_path / "source" / "products.csv"), str(tmp_path / "out"), "--processes", "1"]) == 130
     assert "the same command continues it" in capsys.readouterr().err
 
@@ -246,27 +246,15 @@ def test_drafts_and_photos_of_no_record_are_swept_and_nothing_else(
 def test_a_source_that_changes_while_it_is_read_is_told(
     take: Callable[..., Dataset], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    judge = run_module._judge
+    judged = run_module._judged
 
     def change(*arguments: Any) -> Any:
         (tmp_path / "source" / "products.csv").write_text(HEADER + ",id\nBag,BAGS,5,never-seen.jpg,0\n")
-        return judge(*arguments)
+        return judged(*arguments)
 
-    monkeypatch.setattr(run_module, "_judge", change)
+    monkeypatch.setattr(run_module, "_judged", change)
     with pytest.raises(DataError, match="changed while it was read"):
         take()
-
-
-def test_keys_are_what_was_added_and_small() -> None:
-    keys = Keys()
-    added = [Key(f"P{number // 3}", f"{number:064x}", f"{number:016x}", "BAGS") for number in range(1000)]
-    for number, key in enumerate(added):
-        keys.add(number * 2, key)
-    assert list(keys) == added
-    assert (keys[-1], keys[2:4]) == (added[-1], added[2:4])
-    assert list(keys.rows) == list(range(0, 2000, 2))
-    with pytest.raises(IndexError):
-        keys[1000]
 
 
 def test_workers_end_with_their_parent(tmp_path: Path) -> None:

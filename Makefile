@@ -40,3 +40,4 @@ clean:  ## forget the demo and the virtual environment
 
 soak: $(INSTALLED)  ## the long proofs, hours of what `make test` shows in seconds
 	$(BIN)/python tests/soak/kill_import.py --kills 200
+	$(BIN)/python tests/soak/fuzz_photos.py 10000

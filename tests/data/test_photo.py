@@ -13,11 +13,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageFile
 
 from seeworth.data import photo as photo_module
 from seeworth.data.look import look_of, phash
-from seeworth.data.photo import _UPRIGHT, normalise, open_photo
+from seeworth.data.photo import normalise, open_photo
+from seeworth.data.pixels import UPRIGHT
 from seeworth.errors import PhotoError
 
 
@@ -77,7 +78,7 @@ def test_an_animated_png_becomes_its_first_frame() -> None:
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_every_exif_orientation_stands_upright(form: str, orientation: int) -> None:
     inverse = {6: 8, 8: 6}.get(orientation, orientation)  # what a camera held that way writes
-    stored = scene() if orientation == 1 else scene().transpose(_UPRIGHT[inverse])
+    stored = scene() if orientation == 1 else scene().transpose(UPRIGHT[inverse])
     exif = Image.Exif()
     exif[0x0112] = orientation
     image = open_photo(encoded(stored, form, exif=exif))
@@ -277,3 +278,69 @@ def test_a_changed_byte_gives_a_photo_or_a_photo_error_and_nothing_else(form: st
         raw[data.draw(st.integers(0, len(raw) - 1))] = data.draw(st.integers(0, 255))
     with contextlib.suppress(PhotoError):
         assert open_photo(bytes(raw)).mode == "RGB"
+
+
+MODES = {
+    "RGB": ("PNG", "JPEG", "WEBP", "BMP", "TIFF"),
+    "RGBA": ("PNG", "WEBP", "TIFF"),
+    "L": ("PNG", "JPEG", "TIFF", "BMP", "GIF"),
+    "LA": ("PNG",),
+}
+MODES |= {"1": ("PNG", "TIFF", "BMP"), "P": ("PNG", "GIF", "BMP"), "CMYK": ("JPEG", "TIFF"), "I;16": ("PNG", "TIFF")}
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.data())
+def test_what_is_stored_of_any_picture_shows_what_was_seen_of_it(data: st.DataObject) -> None:
+    mode = data.draw(st.sampled_from(sorted(MODES)))
+    form = data.draw(st.sampled_from(MODES[mode]))
+    width, height = data.draw(st.integers(8, 70)), data.draw(st.integers(8, 70))
+    draw = np.random.default_rng(data.draw(st.integers(0, 9)))
+    if mode == "I;16":
+        image = Image.fromarray(draw.integers(0, 65536, (height, width), dtype=np.uint16))
+    else:
+        image = Image.fromarray(draw.integers(0, 256, (height, width, 4), dtype=np.uint8), "RGBA").convert(mode)
+    exif = Image.Exif()
+    exif[0x0112] = data.draw(st.integers(0, 9))
+    options = {"exif": exif} if form in ("JPEG", "PNG", "WEBP", "TIFF") and mode in ("RGB", "RGBA", "L") else {}
+    if mode in ("P", "L") and form in ("PNG", "GIF") and data.draw(st.booleans()):
+        options["transparency"] = 3
+    source = encoded(image, form, **options)
+    seen = open_photo(source)
+    stored, extension, *size, digest, look = normalise(source)
+    again = open_photo(stored)
+    assert again.tobytes() == seen.tobytes()
+    assert tuple(size) == seen.size == again.size
+    assert (digest, look) == (phash(seen), look_of(seen)) == (phash(again), look_of(again))
+    assert normalise(stored) == (stored, extension, *size, digest, look)
+    with Image.open(io.BytesIO(stored)) as elsewhere:  # and any program without our care sees it too
+        assert elsewhere.format == {"jpg": "JPEG", "png": "PNG"}[extension]
+        assert (elsewhere.mode, elsewhere.getexif().get(0x0112, 1) in range(2, 9)) == ("RGB", False)
+        assert elsewhere.tobytes() == seen.tobytes()
+
+
+def test_a_stored_png_holds_pixels_and_nothing_else() -> None:
+    exif = Image.Exif()
+    exif[0x0112], exif[0x010F] = 6, "Camera"
+    stored, *_ = normalise(encoded(scene(), "JPEG", exif=exif, icc_profile=b"profile" * 99, comment=b"where I live"))
+    assert stored[:8] == b"\x89PNG\r\n\x1a\n"
+    for word in (b"Camera", b"profile", b"where I live", b"iCCP", b"eXIf", b"tEXt"):
+        assert word not in stored
+
+
+def test_only_classes_of_the_listed_formats_are_ever_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not by Pillow's registry, which a plug-in may extend, nor by the formats that a file may hold inside."""
+    made: set[str] = set()
+    begin = ImageFile.ImageFile.__init__
+
+    def watched(self: ImageFile.ImageFile, *words: object, **more: object) -> None:
+        made.add(type(self).__name__)
+        begin(self, *words, **more)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(ImageFile.ImageFile, "__init__", watched)
+    monkeypatch.setattr(Image, "open", lambda *_, **__: pytest.fail("Image.open chooses among all decoders"))
+    for form in ("JPEG", "PNG", "WEBP", "AVIF", "BMP", "TIFF", "GIF", "MPO"):
+        normalise(encoded(scene(), form))
+    for form in ("ICO", "ICNS", "EPS", "JPEG2000", "PPM", "TGA", "PDF"):
+        code_of(encoded(scene(), form))
+    assert made == {f"{name}ImageFile" for name in ("Jpeg", "Png", "WebP", "Avif", "Bmp", "Tiff", "Gif")}

@@ -67,7 +67,7 @@ def picture(folder: Path) -> dict[str, bytes | None]:
 
 
 @pytest.mark.parametrize(
-    ("name", "call"), [("put", 1), ("put", 5), ("begin_rows", 1), ("own", 4), ("use", 8), ("settle", 1), ("refused", 1)]
+    ("name", "call"), [("put", 1), ("put", 5), ("begin_rows", 1), ("use", 4), ("use", 8), ("settle", 1), ("refused", 1)]
 )
 def test_the_same_command_continues_and_ends_as_the_undisturbed_one(
     take: Callable[..., Dataset], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, call: int

@@ -88,7 +88,7 @@ def test_a_second_use_of_an_id_is_refused_and_leaves_no_photo(table: Callable[..
     dataset = take(table(HEADER + ",id", *rows), tmp_path / "out")
     assert [(record.id, record.values["title"]) for record in dataset.records()] == [("a", "Bag"), ("b", "Cap")]
     refused = [(one["row"], one["code"]) for one in refusals(dataset.folder)]
-    assert refused == [(2, "duplicate_id"), (3, "number_missing"), (5, "duplicate_id")]
+    assert refused == [(2, "duplicate_id"), (3, "number_missing"), (5, "duplicate_row")]
     assert len(list((dataset.folder / "photos").rglob("*.jpg"))) == 2
 
 

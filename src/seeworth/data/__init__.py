@@ -14,5 +14,6 @@
     photo      the only decoder of photos                      progress  a bar on a terminal, plain lines elsewhere
     stored     one photo into the folder; worker processes
     ledger     what an unfinished import knows already
-    resume     begin, continue, clean up
+    resume     begin, continue, clean up                       headers   what a photo file says of itself (with `avif`)
+    workers    work over processes that outlives a worker      pixels    any decoded picture -> RGB on white
 """

@@ -15,6 +15,8 @@ from typing import TypeAlias
 from ..errors import PhotoError
 from .cells import MISSING, shown
 
+MAX_PATH = 4096  # characters; what Linux takes
+
 
 @dataclass(frozen=True)
 class LocalPhoto:
@@ -53,6 +55,8 @@ def address_of(folder: Path, cell: str) -> LocalPhoto | RemotePhoto:
         return RemotePhoto(name)
     if re.match(r"(?i)[a-z][a-z0-9+.-]*://|(data|file|blob):|//", name):
         raise PhotoError("bad_address", f"expected a path or an http(s) URL, found {shown(name)}")
+    if len(name) > MAX_PATH:
+        raise PhotoError("missing", f"{shown(name)} is no path: {len(name)} characters, expected at most {MAX_PATH}")
     try:
         home = _resolved(folder)
         path = (home / name.replace("\\", "/")).resolve()

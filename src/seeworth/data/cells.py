@@ -22,25 +22,59 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 
-MISSING = {"", "-", "--", "n.a.", "n/a", "n.a", "na", "#n/a", "none", "null", "nil", "?"}  # cells that say "no value", in lower case
+MISSING = {"", "-", "--", "–", "—", "n.a.", "n/a", "n.a", "na", "#n/a", "<na>", "none", "null", "(null)", "nil", "?"}
+"""Cells that say "no value" where a number or a photo is expected, in lower case."""
+
+_NO_TEXT = {"-", "--", "–", "—", "n.a.", "n/a", "#n/a", "<na>", "nan", "null", "(null)", "?"}  # "NA" and "None" may be words
+_MAX_NUMBER = 80  # characters of a cell that holds one number
+_MAX_MARKS = 30  # combining marks on one letter: the Stream-Safe Text Format of Unicode Annex 15
 
 _SYMBOLS = {  # sign -> the units it may stand for
     "$": {"USD", "CAD", "AUD", "NZD", "SGD", "HKD", "MXN"},
     "us$": {"USD"},
+    "c$": {"CAD"},
+    "ca$": {"CAD"},
+    "a$": {"AUD"},
+    "au$": {"AUD"},
+    "nz$": {"NZD"},
+    "s$": {"SGD"},
+    "hk$": {"HKD"},
+    "nt$": {"TWD"},
+    "mx$": {"MXN"},
+    "r$": {"BRL"},
     "€": {"EUR"},
+    "euro": {"EUR"},
     "£": {"GBP"},
     "¥": {"JPY", "CNY"},
+    "円": {"JPY"},
+    "元": {"CNY"},
+    "rmb": {"CNY"},
     "₹": {"INR"},
+    "rs": {"INR", "PKR", "LKR"},
     "₩": {"KRW"},
-    "kr": {"SEK", "NOK", "DKK"},
+    "₺": {"TRY"},
+    "tl": {"TRY"},
+    "₽": {"RUB"},
+    "₪": {"ILS"},
+    "฿": {"THB"},
+    "₫": {"VND"},
+    "₱": {"PHP"},
+    "₴": {"UAH"},
+    "kr": {"SEK", "NOK", "DKK", "ISK"},
     "zł": {"PLN"},
-    "fr.": {"CHF"},
+    "kč": {"CZK"},
+    "ft": {"HUF"},
+    "lei": {"RON"},
+    "fr": {"CHF"},
+    "sfr": {"CHF"},
 }
-_BREAK = r"\t\n\r\v\f\x1c-\x1f\x85\u2028\u2029"
-_LINES = re.compile(rf"[ {_BREAK}]*[{_BREAK}][ {_BREAK}]*")
+_BREAKS = re.compile(r"[\t\n\r\v\f\x1c-\x1f\x85\u2028\u2029]+")
 _BIDI = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"  # reorder the text around them, even outside the cell
 _GONE = re.compile(rf"[\x00-\x1f\x7f-\x9f\ud800-\udfff\ufeff{_BIDI}]")  # Unicode's Cc and Cs, byte order marks, _BIDI
-_SPACES = re.compile(r"(?<=\d)[ '’\u00a0\u2007\u2009\u202f](?=\d{3}(?!\d))")  # between thousands
+_BLANKS = "\u115f\u1160\u2800\u3164\uffa0"  # letters and signs that show nothing
+_GAP = "['’ \u00a0\u2000-\u200a\u202f\u3000]"
+_SPACED = re.compile(rf"(?<![\d.,])\d{{1,3}}({_GAP})\d{{3}}(?:\1\d{{3}})*(?!\d)")  # 1 290 000, the same gap between all
+_SIGNS = str.maketrans("−＋－，．､،٬٫＄￥￡￦％", "-+-,.,,'.$¥£₩%")  # signs of other scripts; ٬ parts thousands, ٫ is decimal
 _CELL = re.compile(r"(?P<before>[^\d.,+-]*)(?P<sign>[+-]?)(?P<between>[^\d.,+-]*)(?P<body>[.,]?\d[\d.,]*(?:e[+-]?\d+)?)(?P<after>\D*)")
 _GROUPS = {mark: re.compile(rf"\d{{1,3}}(?:{re.escape(mark)}\d{{2,3}})*{re.escape(mark)}\d{{3}}") for mark in ".,"}  # 1,290,000; 12,90,000
 _EXPONENT = re.compile(r"\d+(?:\.\d+)?e[+\-]?\d{1,3}")
@@ -58,17 +92,33 @@ class CellError(Exception):
 def clean_text(text: str) -> str:
     """Text as a dataset keeps it: Unicode NFC, trimmed, line breaks and tabs as one space, other control characters gone.
 
-    Letters of any script, emoji, right-to-left marks and quotes stay as they are.
+    Letters of any script, emoji with their joiners, right-to-left marks and quotes stay as they are; half surrogate pairs,
+    signs that reorder the text around them and combining marks beyond 30 on one letter go.
     """
     if text.isascii() and text.isprintable():  # most cells; the rest would change nothing
         return text.strip()
-    text = _LINES.sub(" ", text)
-    return unicodedata.normalize("NFC", _GONE.sub("", text)).strip()
+    text = " ".join(part for part in (part.strip(" ") for part in _BREAKS.split(text)) if part)
+    return _few_marks(unicodedata.normalize("NFC", _few_marks(_GONE.sub("", text)))).strip()
+
+
+def is_blank(text: str) -> bool:
+    """Whether cleaned text shows nothing, or only says that there is none."""
+    return text.lower() in _NO_TEXT or all(char in _BLANKS or unicodedata.category(char) in ("Cf", "Zs", "Mn", "Me") for char in text)
 
 
 def shown(cell: str) -> str:
     """A cell as an error shows it: quoted, no control characters, at most 60 characters."""
     return repr(cell if len(cell) <= 60 else cell[:57] + "...")
+
+
+def _few_marks(text: str) -> str:
+    """Without the combining marks that follow _MAX_MARKS others: sorting a long run of them takes for ever."""
+    kept, run = [], 0
+    for char in text:
+        run = run + 1 if unicodedata.combining(char) else 0
+        if run <= _MAX_MARKS:
+            kept.append(char)
+    return "".join(kept)
 
 
 @dataclass(frozen=True)
@@ -121,6 +171,8 @@ class NumberFormat:
         if bare.lower().lstrip("+-") in ("nan", "inf", "infinity"):
             raise CellError("number_not_finite", f"expected a finite number, found {shown(bare)}")
         match = _match(cell)
+        if len(bare) > _MAX_NUMBER and not re.search(r"[^\d.,+-]", bare):
+            raise CellError("number_too_long", f"{len(bare)} characters, expected at most {_MAX_NUMBER} of a number")
         words = [word for part in ("before", "between", "after") if (word := match[part].strip())] if match else []
         if not match or len(words) > 1:
             raise CellError("number_unreadable", f"expected a number, found {shown(bare)}")
@@ -152,8 +204,17 @@ class NumberFormat:
 
 def _match(cell: str) -> re.Match[str] | None:
     """The parts of a cell that holds one number, in lower case and plain digits: before, sign, between, body, after."""
-    text = _SPACES.sub("", clean_text(cell)).replace("−", "-").lower()
-    text = re.sub(r"(?<=\d)[.,](?:[-–—]+)(?!\d)", "", text)  # 1290,- and 1290.–
+    text = re.sub(r"٫(\d{3})(?!\d)", r"٫\g<1>0", clean_text(cell)).translate(_SIGNS)  # 12٫500 must not look like 12 thousand
+    if len(text) > _MAX_NUMBER:
+        return None
+    text = "".join(char for char in text if unicodedata.category(char) != "Cf").lower()  # marks of direction, zero-width spaces
+    text = _SPACED.sub(lambda number: re.sub(_GAP, "", number[0]), text)
+    text = re.sub(r"([^\W\d_])\.(?!\d)", r"\1", text)  # kr. and Fr. 5
+    text = re.sub(r"^([^\W\d_]+)\.(?=\d)", lambda word: word[1] if word[1] in _SYMBOLS else word[0], text)  # Rs.500
+    if re.search(r"[^\W\d_][.,]\d", text):
+        return None  # USD.50: half a dollar, or fifty?
+    text = re.sub(r"(?<=\d):[-–—]+(?!\d)", "", text)  # 1290:-
+    text = re.sub(r"(?<=\d)([.,])[-–—]+(?!\d)", r"\g<1>00", text)  # 1.290,- shows that its comma is the decimal mark
     text = re.sub(r"\d", lambda digit: str(unicodedata.decimal(digit[0])), text)  # digits of any script
     return _CELL.fullmatch(text)
 
@@ -177,11 +238,13 @@ def _mark_shown(body: str) -> str:
 
 
 def _stands_for(word: str, unit: str | None) -> bool:
-    """Whether the word or sign beside a number, in lower case, is this unit."""
-    return unit is not None and (word == unit.lower() or unit.upper() in _SYMBOLS.get(word, ()))
+    """Whether the word or sign beside a number, in lower case, is this unit: "us $" and "kr." too."""
+    word = word.replace(" ", "")
+    bare = word.removesuffix(".")
+    return unit is not None and (unit.lower() in (word, bare) or unit.upper() in _SYMBOLS.get(bare, ()))
 
 
 def _is_unit(word: str) -> bool:
     """Whether a word or sign may be a currency or a measure at all."""
-    short = len(word) <= 4 and word.removesuffix(".").isalpha()
-    return short or word in _SYMBOLS or word == "%" or (len(word) == 1 and unicodedata.category(word) == "Sc")
+    word = word.replace(" ", "").removesuffix(".")
+    return (len(word) <= 4 and word.isalpha()) or word in _SYMBOLS or word == "%" or (len(word) == 1 and unicodedata.category(word) == "Sc")

@@ -29,7 +29,6 @@ _TABLES = {
     "asked": "(asked TEXT)",
     "photo": "(key BLOB PRIMARY KEY, state TEXT, final INTEGER, stored TEXT) WITHOUT ROWID",
     "job": "(number INTEGER PRIMARY KEY, key BLOB UNIQUE, host TEXT, url TEXT)",
-    "owner": "(id TEXT PRIMARY KEY, row INTEGER) WITHOUT ROWID",
     "used": "(file_name TEXT PRIMARY KEY) WITHOUT ROWID",
     "refused": "(row INTEGER PRIMARY KEY, code TEXT, line TEXT)",
 }
@@ -98,7 +97,7 @@ class Ledger:
 
     def resume(self) -> None:
         """Keep the photos that are done; forget what was only a failure that may have passed, and the lists of the second half."""
-        self._many("DELETE FROM photo WHERE NOT final", *(f"DELETE FROM {name}" for name in ("job", "owner", "used", "refused")))  # noqa: S608
+        self._many("DELETE FROM photo WHERE NOT final", *(f"DELETE FROM {name}" for name in ("job", "used", "refused")))  # noqa: S608
 
     def get(self, key: bytes) -> Stored | None:
         """What became of a photo; None: it is not done."""
@@ -142,12 +141,6 @@ class Ledger:
     def begin_rows(self) -> None:
         """From here to `settle` the notes on rows are one transaction: a killed import makes them anew."""
         self._db.execute("BEGIN")
-
-    def own(self, name: str, row: int) -> int:
-        """Give an id to a row; return the row that has it, this one or an earlier one."""
-        if self._db.execute("INSERT OR IGNORE INTO owner VALUES (?, ?)", (name, row)).rowcount:
-            return row
-        return int(self._db.execute("SELECT row FROM owner WHERE id = ?", (name,)).fetchone()[0])
 
     def use(self, file_name: str) -> None:
         """Note that a stored photo stands in a kept row."""

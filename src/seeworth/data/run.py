@@ -28,14 +28,13 @@ from ..record import Split
 from ..settings import ImportSettings, to_plain
 from ..task import Task, task_columns
 from .address import Address
-from .cells import shown
 from .dataset import REJECTED, UNASSIGNED, Dataset, Rejected, Row, write_dataset, write_rejected
 from .divide import Before, Division, Entry, divide, stratum_field
 from .groups import Member
 from .ledger import Ledger, key_of
 from .progress import watched
 from .resume import begin, sweep
-from .rows import Columns, Draft, RowReader
+from .rows import Columns, Draft, RowReader, Seen
 from .sources import Source, open_source
 from .stored import Stored, processors
 from .take import take_photos
@@ -105,11 +104,12 @@ def _photos(source: Iterable[Any], reader: RowReader) -> Iterator[Address]:
 
 
 def _judged(source: Source, reader: RowReader, ledger: Ledger, kept: array[int]) -> Iterator[Entry]:
-    """Every row in the order of the source: its cells, then its photo, then whether its id is taken.
+    """Every row in the order of the source: its cells, then its photo, then whether its id or all of it stood before.
 
     What decides the split of the kept ones comes out, and their row numbers go into `kept`; the refused go to the ledger.
     """
     strata = stratum_field(reader.task)
+    seen = Seen()
     ledger.begin_rows()
     for row in source:
         draft = reader.read(row)
@@ -119,8 +119,8 @@ def _judged(source: Source, reader: RowReader, ledger: Ledger, kept: array[int])
         stored = _stored(ledger, draft)
         if stored.code:
             ledger.refuse(_refuse(draft, stored.code, stored.reason))
-        elif (owner := ledger.own(draft.id, draft.number)) != draft.number:
-            ledger.refuse(_refuse(draft, "duplicate_id", f"row {owner} has the id {shown(draft.id)} already"))
+        elif fault := seen.take(draft, stored.sha256):
+            ledger.refuse(_refuse(draft, *fault))
         else:
             ledger.use(stored.file_name)
             kept.append(draft.number)

@@ -44,7 +44,7 @@ class Stored:
 def store(folder: Path, photo: Path | bytes) -> Stored:
     """One photo, from its file or its bytes, decoded and put into the dataset folder. Raises OSError when it cannot be written."""
     try:
-        data, extension, width, height, phash, look = normalise(photo if isinstance(photo, bytes) else read_photo(photo))
+        data, extension, width, height, phash, look = normalise(photo if isinstance(photo, bytes) else read_photo(photo, resolved=True))
     except PhotoError as problem:
         return Stored(code=problem.code, reason=str(problem))
     file_name, sha256 = store_photo(folder, data, extension)

@@ -17,7 +17,7 @@ import os
 import re
 import shutil
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from decimal import Decimal
 from functools import cached_property
@@ -45,13 +45,16 @@ __all__ = [
     "store_photo",
     "write_dataset",
     "write_rejected",
+    "write_table_note",
 ]
 
 FORMAT = 1
 
 MANIFEST, METADATA, REJECTED, PHOTOS = "dataset.json", "metadata.parquet", "rejected.jsonl", "photos"
 _UNFINISHED = ".seeworth-unfinished"  # stands in the folder from prepare_folder until dataset.json is written
-_OURS = {MANIFEST, METADATA, REJECTED, PHOTOS, _UNFINISHED, "products.csv"}  # products.csv: the table beside sample data
+TABLE_NOTE = "table.json"  # in the place of dataset.json when products.csv stands alone
+_OURS = {MANIFEST, METADATA, REJECTED, PHOTOS, _UNFINISHED, TABLE_NOTE}
+_OURS |= {"products.csv", "twin.html"}  # what `seeworth sample` puts beside: the whole table, and a twin's page
 
 
 @dataclass(frozen=True)
@@ -77,14 +80,14 @@ def prepare_folder(folder: Path, overwrite: bool) -> None:
     drafts = {name for name in found if DRAFT.fullmatch(name)}
     if found and not overwrite:
         raise SettingsError(f"{folder}: is there already and not empty: add --overwrite to replace it, or choose another folder")
-    if found and _UNFINISHED not in found and not _is_ours(folder / MANIFEST):
+    if found and _UNFINISHED not in found and not any(_is_ours(folder / name) for name in (MANIFEST, TABLE_NOTE)):
         raise SettingsError(f"{folder}: is not a dataset folder, so --overwrite does not delete it: choose another folder")
     if strange := sorted(found - _OURS - drafts):
         raise SettingsError(f"{folder}: holds {some(strange)}, which seeworth did not write: move it away, or choose another folder")
     with told_as(SettingsError, OSError, where=folder):
         folder.mkdir(parents=True, exist_ok=True)
         (folder / _UNFINISHED).touch()
-        for name in sorted(found - {_UNFINISHED}, key=lambda name: name != MANIFEST):  # the manifest first: it says "finished"
+        for name in sorted(found - {_UNFINISHED}, key=lambda name: name not in (MANIFEST, TABLE_NOTE)):  # first what says "finished"
             path = folder / name
             shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
 
@@ -141,6 +144,13 @@ def write_dataset(folder: Path, task: Task, rows: Iterable[Row], *, source: Mapp
         "fingerprint": _sha256(folder / METADATA),
     }
     write_whole(folder / MANIFEST, json.dumps(manifest, indent=2, ensure_ascii=False) + "\n")
+    (folder / _UNFINISHED).unlink(missing_ok=True)
+
+
+def write_table_note(folder: Path, rows: int, columns: Sequence[str], source: Mapping[str, Any]) -> None:
+    """Write table.json, last: `folder` holds products.csv alone, which is no dataset folder, and is finished."""
+    note = {"format": FORMAT, "seeworth": version("seeworth"), "records": 0, "rows": rows, "columns": list(columns), "source": dict(source)}
+    write_whole(folder / TABLE_NOTE, json.dumps(note, indent=2, ensure_ascii=False) + "\n")
     (folder / _UNFINISHED).unlink(missing_ok=True)
 
 

@@ -1,7 +1,7 @@
 """Codes, addresses of pages, emails and telephone numbers: their pattern is kept, their characters are fresh.
 
-A code's pattern is the length of its runs of letters and digits and what stands between them; in a pattern of k groups or more a
-character that never changes is part of it. Numbers 0, 1, 2 ... become codes one to one, so that codes never collide, in any
+A code's pattern is the length of its runs of letters and digits and what stands between them. What all codes of a column begin and
+end with is part of it, and so is what the first run of a pattern of k groups or more begins with; the rest is drawn, as it may be a name. Numbers 0, 1, 2 ... become codes one to one, so that codes never collide, in any
 process, and none is a real one. Knows nothing of tables.
 """
 
@@ -14,6 +14,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from os.path import commonprefix
 from random import Random
 
 from .texts import Weighted
@@ -78,7 +79,8 @@ class CodeModel:
 def _wide_enough(pattern: Pattern, needed: int) -> Pattern:
     """The pattern with so many digits more that it has `needed` codes."""
     places = list(pattern.places)
-    last = max((place for place, alphabet in enumerate(places) if len(alphabet) > 1 or alphabet.isalnum()), default=len(places) - 1)
+    digits = [place for place, alphabet in enumerate(places) if alphabet.startswith(_CLASSES[0][1:])]
+    last = max(digits or [place for place, alphabet in enumerate(places) if len(alphabet) > 1] or [len(places) - 1])
     while math.prod(map(len, places)) < needed:
         places.insert(last + 1, _CLASSES[0])
     return Pattern(tuple(places))
@@ -103,7 +105,12 @@ def learn_codes(cells: Sequence[str], groups: Sequence[str], k: int) -> CodeMode
         skeleton = tuple(str(len(run)) if run.isalnum() else run for run in re.findall(r"[^\W_]+|[\W_]", cell))
         members[skeleton].append(cell)
         owners[skeleton].add(group)
-    patterns = {_pattern(found, len(owners[skeleton]) >= k): float(len(found)) for skeleton, found in members.items()}
+    everyone = [cell for cell, _ in rows] if len({group for _, group in rows}) >= k else []
+    ends = (len(commonprefix(everyone)), len(commonprefix([cell[::-1] for cell in everyone])))
+    patterns: Counter[Pattern] = Counter()
+    for skeleton, found in members.items():
+        first = int(skeleton[0]) if skeleton[0].isdigit() and len(owners[skeleton]) >= k else 0
+        patterns[_pattern(found, (max(ends[0], first), ends[1]))] += len(found)
     distinct, by_group = len({cell for cell, _ in rows}), len(set(rows))
     all_groups = len({group for _, group in rows})
     per = "row" if distinct >= 0.95 * len(rows) > 1.05 * all_groups else "group" if by_group <= 1.05 * all_groups and distinct >= 0.95 * all_groups else ""
@@ -112,10 +119,12 @@ def learn_codes(cells: Sequence[str], groups: Sequence[str], k: int) -> CodeMode
     return CodeModel(Weighted.of(patterns), frozenset(cell for cell, _ in rows), per, distinct / max(all_groups, 1))
 
 
-def _pattern(cells: Sequence[str], common: bool) -> Pattern:
+def _pattern(cells: Sequence[str], ends: tuple[int, int]) -> Pattern:
+    """What may stand in each place; one character only where none other was seen among the first and last `ends` places."""
     places = []
-    for seen in map(set, zip(*cells, strict=True)):
-        if (len(seen) == 1 and common and len(cells) > 1) or not any(char.isalnum() for char in seen):
+    for place, seen in enumerate(map(set, zip(*cells, strict=True))):
+        outer = place < ends[0] or place >= len(cells[0]) - ends[1]
+        if (len(seen) == 1 and outer) or not any(char.isalnum() for char in seen):
             places.append(min(seen))
             continue
         classes = "".join(some for some in _CLASSES if seen & set(some)) or _CLASSES[3]

@@ -20,6 +20,7 @@ from typing import Any
 from .words import MARK, form, invent, is_address, key, tokens, words
 
 _ATTEMPTS = 16
+_PROSE = 80  # characters from which on a text is prose: sentences, which may follow one another
 _LONGEST = 400  # pieces of a text; what is longer is a page
 
 
@@ -70,7 +71,12 @@ class TextModel:
 
     def draw(self, rng: Random, category: str) -> str:
         """A text that is none of the real ones."""
-        return "".join(self._new(self._base(rng, category), rng))
+        for _ in range(_ATTEMPTS):
+            pieces = self._base(rng, category)
+            text = "".join(self._spelt(piece, rng) for piece in pieces).strip()
+            if text and key(text) not in self.known:
+                return text
+        return self._new(pieces, rng)
 
     def draw_group(self, rng: Random, category: str, size: int) -> list[str]:
         """The texts of a group's records."""
@@ -85,35 +91,40 @@ class TextModel:
         return [self.draw(rng, category) for _ in range(size)]
 
     def _base(self, rng: Random, category: str) -> list[str]:
-        """The best of two walks: the one that is nearer to a length drawn from the real ones."""
+        """The best of three walks: the one that is nearest to a length drawn from the real ones."""
         lengths = self.lengths.get(category) or self.lengths[""]
         wanted = lengths[rng.randrange(len(lengths))]
-        walks = [self._walk(rng, category) for _ in range(2)]
+        prose = wanted >= _PROSE
+        walks = [self._walk(rng, category, wanted if prose else max(self.lengths[""]), prose) for _ in range(3)]
         return min(walks, key=lambda walk: abs(sum(map(len, walk)) - wanted))
 
-    def _walk(self, rng: Random, category: str) -> list[str]:
+    def _walk(self, rng: Random, category: str, longest: int, prose: bool) -> list[str]:
+        """A walk of at most `longest` characters; one through prose starts another sentence while there is room for half as much."""
         own, everyone = self.chains.get(category, {}), self.chains[""]
         text: list[str] = []
-        piece = ""
-        longest = max(self.lengths[""])
+        piece, length = "", 0
         while len(text) < _LONGEST:
             piece = (own.get(piece) or everyone[piece]).draw(rng)
-            if not piece or sum(map(len, text)) + len(piece) > longest:
+            if not piece and prose and text and length < 0.7 * longest:
+                text[-1] = text[-1].rstrip() + " "
+                continue
+            length += len(piece)
+            if not piece or length > longest:
                 break
             text.append(piece)
         return text or [MARK + "Aaaaaa"]
 
-    def _new(self, pieces: Sequence[str], rng: Random) -> list[str]:
-        """The pieces spelt out; while the text is a real one, a word of it is replaced by an invented one."""
+    def _new(self, pieces: list[str], rng: Random) -> str:
+        """The pieces spelt out; while the text is a real one, one of its longer words is replaced by an invented one."""
         pieces = list(pieces)
-        for _ in range(_ATTEMPTS * 8):
-            made = [self._spelt(piece, rng) for piece in pieces]
-            text = "".join(made).strip()
-            if text and key(text) not in self.known:
-                return [*made[:-1], made[-1].rstrip()]
-            place = rng.randrange(len(pieces))
+        for _ in range(_ATTEMPTS):
+            long = sorted(range(len(pieces)), key=lambda place: -len(pieces[place].strip()))[: (len(pieces) + 1) // 2]
+            place = rng.choice(long)
             pieces[place] = MARK + form(pieces[place].removeprefix(MARK))
-        return [invent(form("".join(pieces).replace(MARK, "")) + " Aaaaaa", rng, self.taken)]
+            text = "".join(self._spelt(piece, rng) for piece in pieces).strip()
+            if text and key(text) not in self.known:
+                return text
+        return invent(form("".join(pieces).replace(MARK, "")).strip() + " Aaaaaa", rng, self.taken)
 
     def _spelt(self, piece: str, rng: Random) -> str:
         if not piece.startswith(MARK):
@@ -143,7 +154,7 @@ class TextModel:
                 made.setdefault(text)
             if len(made) == size:
                 break
-        texts = list(made) or ["".join(self._new(base, rng))]
+        texts = list(made) or [self._new(base, rng)]
         return [texts[number % len(texts)] for number in range(size)]
 
 
@@ -182,7 +193,8 @@ def _hidden(piece: str, rare: set[str]) -> str:
     """The piece, or its form when one of its words is rare, or when it is an address."""
     if is_address(piece):
         return f"{MARK}@ "
-    return MARK + form(piece) if words(piece) & rare or not words(piece) - {""} and not piece.isascii() else piece
+    pictures = not words(piece) and not piece.isascii()
+    return MARK + form(piece) if pictures or words(piece) & rare else piece
 
 
 def _shared(rows: Iterable[tuple[str, str, str]], k: int) -> dict[str, Weighted]:

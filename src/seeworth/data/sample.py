@@ -92,7 +92,7 @@ def check(settings: SampleSettings, rows: int) -> None:
 def summary(folder: Path, rows: int, photos: int) -> Iterator[str]:
     """What is where, when not every row has a photo."""
     if not photos:
-        yield f"{folder / 'products.csv'}: {rows} rows, a table alone: no dataset folder, and nothing to train on; for tools that read tables"
+        yield f"{folder / 'products.csv'}: {rows} rows, a table alone, for tools that read tables: there is nothing to train on"
     elif photos < rows:
         yield f"{folder / 'products.csv'}: all {rows} rows; the dataset folder holds the {photos} that have a photo"
 

@@ -1,8 +1,9 @@
 """Codes, addresses of pages, emails and telephone numbers: their pattern is kept, their characters are fresh.
 
 A code's pattern is the length of its runs of letters and digits and what stands between them. What all codes of a column begin and
-end with is part of it, and so is what the first run of a pattern of k groups or more begins with; the rest is drawn, as it may be a name. Numbers 0, 1, 2 ... become codes one to one, so that codes never collide, in any
-process, and none is a real one. Knows nothing of tables.
+end with is part of it, and so is what the first run of a pattern of k groups or more begins with; the rest is drawn, as it may be a
+name. Numbers 0, 1, 2 ... become codes one to one, so that codes never collide, in any process, and none is a real one. Knows nothing
+of tables.
 """
 
 from __future__ import annotations
@@ -14,7 +15,6 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from os.path import commonprefix
 from random import Random
 
 from .texts import Weighted
@@ -106,17 +106,22 @@ def learn_codes(cells: Sequence[str], groups: Sequence[str], k: int) -> CodeMode
         members[skeleton].append(cell)
         owners[skeleton].add(group)
     everyone = [cell for cell, _ in rows] if len({group for _, group in rows}) >= k else []
-    ends = (len(commonprefix(everyone)), len(commonprefix([cell[::-1] for cell in everyone])))
+    ends = (_alike(everyone), _alike([cell[::-1] for cell in everyone]))
     patterns: Counter[Pattern] = Counter()
     for skeleton, found in members.items():
         first = int(skeleton[0]) if skeleton[0].isdigit() and len(owners[skeleton]) >= k else 0
         patterns[_pattern(found, (max(ends[0], first), ends[1]))] += len(found)
     distinct, by_group = len({cell for cell, _ in rows}), len(set(rows))
     all_groups = len({group for _, group in rows})
-    per = "row" if distinct >= 0.95 * len(rows) > 1.05 * all_groups else "group" if by_group <= 1.05 * all_groups and distinct >= 0.95 * all_groups else ""
-    if distinct == len(rows) == all_groups:
+    per = "row" if distinct >= 0.95 * len(rows) > 1.05 * all_groups else ""
+    if by_group <= 1.05 * all_groups and distinct >= 0.95 * all_groups:
         per = "group"
     return CodeModel(Weighted.of(patterns), frozenset(cell for cell, _ in rows), per, distinct / max(all_groups, 1))
+
+
+def _alike(cells: Sequence[str]) -> int:
+    """How many characters all cells begin with in common."""
+    return next((place for place, seen in enumerate(zip(*cells, strict=False)) if len(set(seen)) > 1), min(map(len, cells), default=0))
 
 
 def _pattern(cells: Sequence[str], ends: tuple[int, int]) -> Pattern:
@@ -153,7 +158,8 @@ class UrlModel:
 
 def learn_urls(cells: Sequence[str], groups: Sequence[str], codes: dict[str, Sequence[str]], k: int) -> UrlModel:
     """Learn one column of addresses; `codes` are the columns of codes, one of which the addresses may hold."""
-    rows = [(number, match, group) for number, (cell, group) in enumerate(zip(cells, groups, strict=True)) if (match := URL.fullmatch(cell))]
+    numbered = enumerate(zip(cells, groups, strict=True))
+    rows = [(number, match, group) for number, (cell, group) in numbered if (match := URL.fullmatch(cell))]
     inside = {name: sum(bool(column[number]) and column[number] in match[3] for number, match, _ in rows) for name, column in codes.items()}
     code = max(inside, key=lambda name: inside[name], default=None)
     if code is not None and inside[code] < 0.8 * len(rows):

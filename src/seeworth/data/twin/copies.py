@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from ...errors import DataError
@@ -48,7 +49,8 @@ class RealSet:
         self._exact = {name: what for name, kind in structure.kinds.items() if (what := _WHAT.get(kind)) and name not in (ID, GROUP)}
         self._exact |= {name: "code" for name, other in structure.copies.items() if other in (ID, GROUP)}
         table = Columns.of(structure.task, rows)
-        self._known = {name: frozenset(_key(what, cell) for cell in table.cells[name] if not is_missing(cell)) for name, what in self._exact.items()}
+        present = {name: [cell for cell in table.cells[name] if not is_missing(cell)] for name in self._exact}
+        self._known = {name: frozenset(_key(what, cell) for cell in present[name]) for name, what in self._exact.items()}
         self._ids = frozenset(row.id for row in rows)
         self._groups = frozenset(row.group for row in rows)
         self._wholes = frozenset(self._whole(row) for row in rows) if self._exact else frozenset[bytes]()
@@ -99,12 +101,12 @@ def refuse(copies: Iterable[Copy], where: Path) -> None:
     found = list(copies)
     if found:
         more = f", and {len(found) - 1} more" if len(found) > 1 else ""
-        raise DataError(f"{where}: {found[0]}{more}: expected no copy of the real set, so nothing was finished: delete the folder, try --seed")
+        raise DataError(f"{where}: {found[0]}{more}: expected no copy of the real set, so nothing was finished: try another --seed")
 
 
 def _key(what: str, cell: str) -> str:
     return key(cell) if what == "text" else cell.strip()
 
 
-def _small(photo: Image.Image) -> np.ndarray:
+def _small(photo: Image.Image) -> NDArray[np.float32]:
     return np.asarray(photo.convert("RGB").resize((32, 32), Image.Resampling.BOX), dtype=np.float32)

@@ -37,7 +37,8 @@ def kind_of(name: str, cells: Sequence[str], groups: Sequence[str], k: int) -> K
         return "email"
     if _share(URL, present) >= 0.8:
         return "url"
-    if _share(PHONE, present) >= 0.8 and (_PHONE_NAME.search(name) or sum(cell.startswith(("+", "(")) for cell in present) > len(present) / 2):
+    signed = sum(cell.startswith(("+", "(")) for cell in present) > len(present) / 2
+    if _share(PHONE, present) >= 0.8 and (_PHONE_NAME.search(name) or signed):
         return "phone"
     if DateModel.of(present):
         return "category" if _is_category(rows, k, len(set(groups)) // 10) and len(set(present)) < 3 else "date"
@@ -74,8 +75,10 @@ def _is_category(rows: Sequence[tuple[str, str]], k: int, most: int) -> bool:
 def _looks_like_codes(name: str, cells: Sequence[str]) -> bool:
     """One word with digits in it, or numbers too long and too alike to be amounts."""
     sample = cells[:5000]
-    if any(re.search(r"\s", cell) for cell in sample[:200]) or sum(any(char.isdigit() for char in cell) for cell in sample) < len(sample) / 2:
-        return bool(_CODE_NAME.search(name)) and not any(re.search(r"\s", cell) for cell in sample)
+    if any(re.search(r"\s", cell) or not cell.isascii() for cell in sample):
+        return False
+    if sum(any(char.isdigit() for char in cell) for cell in sample) < len(sample) / 2:
+        return bool(_CODE_NAME.search(name))
     if not all(re.fullmatch(r"[+-]?[\d.,]+", cell) for cell in sample):
         return Writing.of(sample) is None
     whole = all(cell.isdigit() for cell in sample)

@@ -35,7 +35,8 @@ class Structure:
     """All that a twin is drawn from.
 
     Attributes:
-        columns: names of the values in the order of the table. kinds: of each, and of ID and GROUP; photos: those that name the row's photo.
+        columns: names of the values in the order of the table. kinds: of each, and of ID and GROUP.
+        photos: columns that name the row's photo.
         copies: column -> earlier column that always says the same. path: the columns of the category tree, drawn as one.
         paths: the paths as tuples, by groups. path_same: share of the groups with one path. sizes: records of a group, by leaf.
         links: all other categories, given one another. photo_sizes: (width, height), by leaf.
@@ -109,12 +110,12 @@ def learn_rows(task: Task, rows: Sequence[Row], photo_column: str | None, finger
     copies = _copies(task, table, photos)
     kinds = _kinds(task, table, photos | copies.keys(), k)
     path = _path(task, table, kinds)
-    kinds |= {name: "category" for name in path}
+    kinds |= dict.fromkeys(path, "category")
     steps = list(zip(*(table.cells[name] for name in path), strict=True)) if path else [()] * len(rows)
     leaves = [step[0] if step else "" for step in steps]
     learner = _Learner(table, kinds, leaves, k)
     numbers = learner.numbers()
-    first_paths = {group: step for group, step in zip(reversed(table.groups), reversed(steps), strict=True)}
+    first_paths = dict(zip(reversed(table.groups), reversed(steps), strict=True))
     by_leaf = Counter(table.groups)
     sizes: dict[str, Counter[int]] = defaultdict(Counter)
     for group, step in first_paths.items():
@@ -165,11 +166,10 @@ def _path(task: Task, table: Columns, kinds: Mapping[str, Kind]) -> tuple[str, .
     own = [one.name for one in task.fields if one.kind == "category"] or _finest(categories, table)[:1]
     stems = {re.sub(r"\d+", "#", name) for name in own if re.search(r"\d", name)}
     leaf = _finest(own, table)[:1]
-    levels = [name for name in kinds if name not in own and kinds[name] in ("category", "text", "code") and re.sub(r"\d+", "#", name) in stems]
-    decided = [
-        name for name in categories
-        if leaf and name not in own and name not in levels and len(set(table.cells[name])) > 1 and determines(table.cells[leaf[0]], table.cells[name])
-    ]  # fmt: skip
+    others = [name for name in kinds if name not in own]
+    levels = [name for name in others if kinds[name] in ("category", "text", "code") and re.sub(r"\d+", "#", name) in stems]
+    varied = [name for name in categories if name in others and name not in levels and len(set(table.cells[name])) > 1]
+    decided = [name for name in varied if leaf and determines(table.cells[leaf[0]], table.cells[name])]
     return tuple(_finest([*own, *levels, *decided], table))
 
 
@@ -206,7 +206,7 @@ class _Learner:
         cells = self._present(name)
         if name in self.table.numbers:
             decimals = max(len(cell.partition(".")[2]) for cell in cells)
-            return self.table.numbers[name], Writing(decimals=min(decimals, 6))
+            return self.table.numbers[name], Writing(decimals=decimals)
         found = Writing.of([cell for cell in cells if cell])
         assert found is not None
         numbers = iter(found[1])

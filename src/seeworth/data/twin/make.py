@@ -118,8 +118,9 @@ def _passing(maker: Maker, table: TableFile, real: Dataset) -> Iterator[Row]:
         table.add(one.lines)
         measured.extend(one.rows[: MEASURED - len(measured)])
         yield from (row for row in one.rows if row.file_name)
-    figures = measure(real, list(real.rows()), measured, maker.structure, maker.settings.seed)
-    write_whole(maker.settings.output / PAGE, page.draw(maker.settings.output, figures, measured, maker.structure, maker.rows, maker.photos))
+    figures = measure(list(real.rows()), measured, maker.structure, maker.settings.seed)
+    drawn = page.draw(maker.settings.output, figures, measured, maker.structure, maker.rows, maker.photos)
+    write_whole(maker.settings.output / PAGE, drawn)
     for line in page.lines(figures):
         print(line)
 

@@ -22,10 +22,9 @@ import numpy as np
 from numpy.typing import NDArray
 from rapidfuzz import fuzz, process
 
-from ..dataset import Dataset
 from ..metadata import Row
 from .kinds import is_missing
-from .learn import K, SPLIT, Columns, Structure
+from .learn import SPLIT, Columns, K, Structure
 from .numbers import Writing, read_date
 from .words import key, words
 
@@ -35,7 +34,7 @@ Ints: TypeAlias = NDArray[np.int64]
 SPLITS = 30
 """How often the real set is cut in two."""
 NEAREST = 1000
-"""Rows whose nearest real neighbour is looked for, among at most 20 times as many."""
+"""Rows whose nearest real neighbour is looked for, among at most 5 times as many."""
 BOOTSTRAP = 500
 
 _WORDS = 2000  # words told apart; all others, and those of fewer than K groups, count as one
@@ -94,7 +93,7 @@ class Figures:
     part: int
 
 
-def measure(real: Dataset, rows: Sequence[Row], twin: Sequence[Row], structure: Structure, seed: int) -> Figures:
+def measure(rows: Sequence[Row], twin: Sequence[Row], structure: Structure, seed: int) -> Figures:
     """Hold a twin's rows (file_name "" where there is no photo) against the rows of the real set."""
     rng = np.random.default_rng([seed, 0x7315])
     distances, part = _distances(rows, twin, structure, rng)
@@ -168,8 +167,9 @@ def _features(rows: Sequence[Row], twin: Sequence[Row], structure: Structure) ->
             features.append((f"{name}: missing", "share of rows", _variation(_codes([str(is_missing(cell)) for cell in cells]))))
     if len(set(table.cells[SPLIT])) > 1:
         features.append(("split", "categories", _variation(_codes(table.cells[SPLIT]))))
-    sizes = Counter((place < len(rows), group) for place, group in enumerate(table.groups))
-    features.append(("size of groups", "shares of rows", _variation(np.array([sizes[place < len(rows), group] for place, group in enumerate(table.groups)]))))
+    owners = [(place < len(rows), group) for place, group in enumerate(table.groups)]
+    sizes = Counter(owners)
+    features.append(("size of groups", "shares of rows", _variation(np.array([sizes[owner] for owner in owners]))))
     if all(row.file_name for row in twin):
         features.append(("photo width x height", "categories", _variation(_codes([f"{row.width} {row.height}" for row in both]))))
         features.append(("photo shape", "KS", _ks(np.array([row.width / row.height for row in both]))))
@@ -193,7 +193,8 @@ def _number_features(name: str, numbers: Floats, leaves: Ints | None, leaf: str)
     positive = bool(np.nanmin(numbers, initial=1.0) > 0)
     scaled = np.log(numbers) if positive else numbers
     spread = float(np.nanstd(scaled)) or 1.0
-    features: list[Feature] = [(name, "KS", _ks(numbers)), (name, f"Wasserstein{' of logarithms' if positive else ''}", _wasserstein(scaled / spread))]
+    how = "Wasserstein of logarithms" if positive else "Wasserstein"
+    features: list[Feature] = [(name, "KS", _ks(numbers)), (name, how, _wasserstein(scaled / spread))]
     if leaves is not None:
         features.append((f"{name}, given {leaf}", "KS, mean over categories", _given(numbers, leaves)))
     return features
@@ -280,13 +281,13 @@ def _nearest_rows(rows: Sequence[Row], twin: Sequence[Row], structure: Structure
     names = [one.name for one in structure.task.fields if one.kind == "text"][:1]
     if not names:
         return None
-    real = [rows[int(place)] for place in _some(len(rows), 20 * NEAREST, rng)]
-    asked, others = _some(len(twin), NEAREST, rng), _some(len(real), NEAREST, rng)
+    real = [rows[int(place)] for place in _some(len(rows), 5 * NEAREST, rng)]
+    asked = [twin[int(place)] for place in _some(len(twin), NEAREST, rng)]
+    others = [real[int(place)] for place in _some(len(real), NEAREST, rng)]
     distance = _row_distance(structure, names[0])
-    mine = distance([twin[int(place)] for place in asked], real, False)
-    theirs = distance([real[int(place)] for place in others], real, True)
     what = "rows, by " + ", ".join(names + [one.name for one in structure.task.fields if one.kind != "text"])
-    return _compare(what, mine, [twin[int(place)].group for place in asked], theirs, [real[int(place)].group for place in others], len(real), rng)
+    return _compare(what, distance(asked, real, False), [row.group for row in asked], distance(others, real, True),
+                    [row.group for row in others], len(real), rng)  # fmt: skip
 
 
 def _row_distance(structure: Structure, text: str) -> Callable[[Sequence[Row], Sequence[Row], bool], Floats]:
@@ -318,8 +319,9 @@ def _nearest_photos(rows: Sequence[Row], twin: Sequence[Row], rng: np.random.Gen
     twin = [row for row in twin if row.file_name]
     if not twin:
         return None
-    real = [rows[int(place)] for place in _some(len(rows), 20 * NEAREST, rng)]
-    asked, others = [twin[int(place)] for place in _some(len(twin), NEAREST, rng)], [real[int(place)] for place in _some(len(real), NEAREST, rng)]
+    real = [rows[int(place)] for place in _some(len(rows), 5 * NEAREST, rng)]
+    asked = [twin[int(place)] for place in _some(len(twin), NEAREST, rng)]
+    others = [real[int(place)] for place in _some(len(real), NEAREST, rng)]
     hashes = np.array([int(row.phash, 16) for row in real], dtype=np.uint64)
     groups = np.array([row.group for row in real])
 

@@ -26,7 +26,9 @@ from .texts import Weighted
 BORROW = 8  # groups at which a category's own distribution counts as much as that of all
 _POINTS = 4000  # of a distribution that are kept
 
-_AFFIXED = re.compile(r"(?P<before>(?:[A-Z]{3}\s?|[^\w\s.,+-]{1,2}\s?)?)(?P<body>[+-]?\d[\d.,'’\s]*|[+-]?\.\d+)(?P<after>(?:\s?[A-Za-z%€$£¥]{1,4}\.?)?)")
+_AFFIXED = re.compile(
+    r"(?P<before>(?:[A-Z]{3}\s?|[^\w\s.,+-]{1,2}\s?)?)(?P<body>[+-]?\d[\d.,'’\s]*|[+-]?\.\d+)(?P<after>(?:\s?[A-Za-z%€$£¥]{1,4}\.?)?)"
+)
 _DATES = ("%Y-%m-%d", "%Y/%m/%d", "%d/%m/%Y", "%m/%d/%Y", "%d.%m.%Y", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M:%S", "%Y-%m-%dT%H:%M:%SZ")
 
 
@@ -59,12 +61,12 @@ class Writing:
         numbers = [_read(form, body) for body in bodies]
         if sum(number is not None for number in numbers) < 0.95 * len(cells):
             return None
-        before, after = ((Counter(match[part] for match in matches if match).most_common(1) or [("", 0)])[0][0] for part in ("before", "after"))
+        before, after = (Counter(match[part] for match in matches if match).most_common(1)[0][0] for part in ("before", "after"))
         places = Counter(-int(number.as_tuple().exponent) for number in numbers if number is not None)
         decimals = min(max(places), 6)
         padded = places[decimals] >= 0.9 * sum(places.values())
-        other = "," if form.mark == "." else "."
-        thousands = next((sign for sign in (other, "'", "’", " ") if any(re.search(rf"\d{re.escape(sign)}\d{{3}}", body) for body in bodies)), "")
+        signs = ("," if form.mark == "." else ".", "'", "’", " ")
+        thousands = next((sign for sign in signs if any(re.search(rf"\d{re.escape(sign)}\d{{3}}", body) for body in bodies)), "")
         return cls(before, after, form.mark, thousands, decimals, padded), numbers
 
 
@@ -164,8 +166,8 @@ def learn_numbers(numbers: Sequence[float | None], groups: Sequence[str], catego
     middle = median(number for number, _, _ in scaled)
     weights = {category: len(found) / (len(found) + BORROW) for category, found in members.items()}
     medians = {category: weights[category] * median(found) + (1 - weights[category]) * middle for category, found in by_category.items()}
-    rest = _thin(sorted(number - median(by_category[category]) for number, _, category in scaled)) if len(by_category) < len(scaled) / 2 else \
-        _thin(sorted(number - middle for number, _, _ in scaled))  # fmt: skip
+    centres = {category: median(found) if len(by_category) < len(scaled) / 2 else middle for category, found in by_category.items()}
+    rest = _thin(sorted(number - centres[category] for number, _, category in scaled))
     same, within = _variation(scaled)
     values = [number for number, _, _ in rows]
     own = {category: (_thin(sorted(found)), weights[category]) for category, found in by_category.items()}

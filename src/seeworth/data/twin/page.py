@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup
 
-from ...page.charts import Line, lines as line_chart
+from ...page.charts import Line
+from ...page.charts import lines as line_chart
 from ...page.render import data_uri, render, thumbnail
 from ..metadata import Row
 from ..photo import open_photo
@@ -43,7 +44,8 @@ def draw(folder: Path, figures: Figures, twin: Sequence[Row], structure: Structu
         distances=[_cells(one) for one in figures.distances], part=figures.part, splits=SPLITS, k=K,
         nearest=[{"what": near.what, "words": _nearest_words(near), "chart": _nearest_chart(near), "compared": near.compared,
                   "n": (len(near.twin), len(near.real))} for near in figures.nearest],
-        kinds=_kinds(structure), gallery=[_card(folder, row, structure) for row in twin[:_GALLERY]], seeworth=version("seeworth"), most=NEAREST,
+        kinds=_kinds(structure), gallery=[_card(folder, row, structure) for row in twin[:_GALLERY]],
+        seeworth=version("seeworth"), most=NEAREST,
     )  # fmt: skip
 
 
@@ -78,8 +80,8 @@ def _facts(figures: Figures, structure: Structure, rows: int, photos: int) -> li
 
 def _cells(one: Distance) -> dict[str, Any]:
     return {
-        "what": one.what, "how": one.how, "twin": f"{one.twin:.3f}", "halves": f"{one.halves:.3f}", "range": f"{one.low:.3f} to {one.high:.3f}",
-        "near": one.near, "bar": _bar(one),
+        "what": one.what, "how": one.how, "twin": f"{one.twin:.3f}", "halves": f"{one.halves:.3f}",
+        "range": f"{one.low:.3f} to {one.high:.3f}", "near": one.near, "bar": _bar(one),
     }  # fmt: skip
 
 
@@ -100,7 +102,8 @@ def _nearest_chart(near: Nearest) -> Markup:
     for label, found in (("twin to real", near.twin), ("real to other groups", near.real)):
         places = np.linspace(0, 1, _POINTS + 1)
         series.append(Line(label, [(float(np.quantile(found, place)), 100 * float(place)) for place in places]))
-    return line_chart(series, title=f"Nearest real neighbour: {near.what}", x_axis="distance, 0 the same to 1 nothing in common", y_axis="% of rows", top=100)
+    axis = "distance, 0 the same to 1 nothing in common"
+    return line_chart(series, title=f"Nearest real neighbour: {near.what}", x_axis=axis, y_axis="% of rows", top=100)
 
 
 def _kinds(structure: Structure) -> list[tuple[str, str]]:
@@ -130,7 +133,8 @@ def _kind_words(name: str, structure: Structure) -> str:
         values = {value for link in structure.links if link.column == name for given in link.given.values() for value in given.things}
         return "constant: kept" if len(values) == 1 else f"category of {len(values)} values: kept"
     return {
-        "number": "number: drawn by category", "text": f"text: words of {K} groups or more, all else invented", "code": "code: same pattern, fresh characters",
+        "number": "number: drawn by category", "text": f"text: words of {K} groups or more, all else invented",
+        "code": "code: same pattern, fresh characters",
         "url": "address: same pattern, at hosts that end in .example", "date": "date: drawn between real ones",
         "email": "emails: made up, at mail.example", "phone": "telephone numbers: same form, fresh digits",
     }[kind]  # fmt: skip
@@ -141,5 +145,5 @@ def _card(folder: Path, row: Row, structure: Structure) -> dict[str, Any]:
     photo = thumbnail(open_photo(folder / row.file_name), 200) if row.file_name else None
     return {
         "uri": data_uri(photo) if photo else None,
-        "fields": [(one.name, f"{row.values[one.name]:f}" if one.kind == "number" else str(row.values[one.name]), one.unit or "") for one in structure.task.fields],
-    }  # fmt: skip
+        "fields": [(one.name, str(row.values[one.name]), one.unit or "") for one in structure.task.fields],
+    }

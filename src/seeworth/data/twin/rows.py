@@ -52,7 +52,7 @@ class Drawer:
 
     def chunk(self, number: int) -> list[Draft]:
         """The rows from number * CHUNK on, in a shuffled order; a group lies within one chunk."""
-        rng = Random(f"{self.seed}/{number}")  # noqa: S311
+        rng = Random(f"{self.seed}/{number}")
         first, wanted = number * CHUNK, min(CHUNK, self.rows - number * CHUNK)
         drafts: list[Draft] = []
         groups = 0
@@ -69,7 +69,8 @@ class Drawer:
         sizes = learnt.sizes[learnt.leaf(path)]
         sizes = sizes if rng.random() < sizes.sums[-1] / (sizes.sums[-1] + BORROW) else learnt.sizes["\0all"]
         size = min(room, sizes.draw(rng))
-        paths = [path] * size if size == 1 or rng.random() < learnt.path_same else [path, *(learnt.paths.draw(rng) for _ in range(size - 1))]
+        one_path = size == 1 or rng.random() < learnt.path_same
+        paths = [path, *(path if one_path else learnt.paths.draw(rng) for _ in range(size - 1))]
         rows = [{**dict(zip(learnt.path, one, strict=True)), PATH: learnt.leaf(one)} for one in paths]
         for link in learnt.links:
             _draw_link(link, rows, rng)
@@ -119,7 +120,7 @@ class Drawer:
             if model.follows:
                 for row in rows:
                     if row[model.follows]:
-                        row[name] = model.draw(Random(f"{self.seed}/{name}/{row[model.follows]}"), row[PATH])  # noqa: S311
+                        row[name] = model.draw(Random(f"{self.seed}/{name}/{row[model.follows]}"), row[PATH])
                     else:
                         row[name] = model.draw(rng, row[PATH])
                 continue
@@ -129,7 +130,7 @@ class Drawer:
     def _texts(self, name: str, model: TextModel, rows: Sequence[dict[str, str]], rng: Random) -> list[str]:
         category = rows[0][PATH]
         if (shared := model.shared.get(category)) and (number := shared.draw(rng)) >= 0:
-            return [model.draw(Random(f"{self.seed}/{name}/{category}/{number}"), category)] * len(rows)  # noqa: S311
+            return [model.draw(Random(f"{self.seed}/{name}/{category}/{number}"), category)] * len(rows)
         if any(row[PATH] != category for row in rows):
             return [model.draw(rng, row[PATH]) for row in rows]
         return model.draw_group(rng, category, len(rows))
@@ -138,7 +139,8 @@ class Drawer:
         """Addresses, dates and what is personal; then what is missing is taken away, and what repeats is repeated."""
         learnt = self.structure
         for name in (*learnt.urls, *learnt.dates, *learnt.personal):
-            shared, seen = rng.random() < learnt.same[name], dict[str, str]()
+            shared = rng.random() < learnt.same[name]
+            seen: dict[str, str] = {}
             for row in rows:
                 code = row[model.code] if (model := learnt.urls.get(name)) and model.code else ""
                 if not shared or code not in seen:
@@ -171,7 +173,8 @@ class Drawer:
 
 
 def _draw_link(link: Link, rows: Sequence[dict[str, str]], rng: Random) -> None:
-    shared, seen = rng.random() < link.same, dict[str, str]()
+    shared = rng.random() < link.same
+    seen: dict[str, str] = {}
     for row in rows:
         parent = row[link.parent] if link.parent else ""
         if not shared or parent not in seen:

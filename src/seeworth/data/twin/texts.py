@@ -13,7 +13,7 @@ from bisect import bisect_right
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import accumulate
+from itertools import accumulate, pairwise
 from random import Random
 from typing import Any
 
@@ -146,10 +146,12 @@ class TextModel:
         assert self.spans is not None
         start, length = place
         before, after = ([self._spelt(piece, rng) for piece in part] for part in (base[:start], base[start + length :]))
+        gap = base[start + length - 1][len(base[start + length - 1].rstrip()) :]
         made: dict[str, None] = {}
         for attempt in range(_ATTEMPTS * size):
             span = self.spans.draw(rng) if made or attempt else base[start : start + length]
-            text = "".join([*before, *(self._spelt(piece, rng) for piece in span), *after]).strip()
+            told = "".join(self._spelt(piece, rng) for piece in span).rstrip()
+            text = "".join([*before, told + gap, *after]).strip()
             if key(text) not in self.known:
                 made.setdefault(text)
             if len(made) == size:
@@ -166,7 +168,7 @@ def learn_texts(texts: Sequence[str], groups: Sequence[str], categories: Sequenc
     lengths: dict[str, list[int]] = defaultdict(list)
     for text, _, category in rows:
         pieces = ["", *(_hidden(piece, rare) for piece in tokens(text)[:_LONGEST]), ""]
-        for before, after in zip(pieces, pieces[1:], strict=False):
+        for before, after in pairwise(pieces):
             counts[category][before][after] += 1
             if category:
                 counts[""][before][after] += 1

@@ -27,7 +27,7 @@ BORROW = 8  # groups at which a category's own distribution counts as much as th
 _POINTS = 4000  # of a distribution that are kept
 
 _AFFIXED = re.compile(
-    r"(?P<before>(?:[A-Z]{3}\s?|[^\w\s.,+-]{1,2}\s?)?)(?P<body>[+-]?\d[\d.,'’\s]*|[+-]?\.\d+)(?P<after>(?:\s?[A-Za-z%€$£¥]{1,4}\.?)?)"
+    r"(?P<before>(?:[A-Z]{3}\s?|[^\w\s.,+-]{1,2}\s?)?)(?P<body>[+-]?\d(?:[\d.,'’\s]*\d)?|[+-]?\.\d+)(?P<after>(?:\s?[A-Za-z%€$£¥]{1,4}\.?)?)"
 )
 _DATES = ("%Y-%m-%d", "%Y/%m/%d", "%d/%m/%Y", "%m/%d/%Y", "%d.%m.%Y", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M:%S", "%Y-%m-%dT%H:%M:%SZ")
 
@@ -93,7 +93,7 @@ class NumberModel:
     Attributes:
         log: whether `own`, `rest` and `medians` are logarithms. low, high: of the real numbers.
         own: of each category, its sorted numbers and its weight w. rest: sorted, round the medians.
-        endings: of each power of ten, what is left over a tenth of it, in units of the last decimal; None leaves it open.
+        endings: of each power of ten, what is left over its `_step`, in units of the last decimal; None leaves it open.
         same: share of the groups with several records that have one number. within: of the others, how records differ from the first.
     """
 
@@ -141,8 +141,8 @@ class NumberModel:
         if habit and value > 0 and (ends := self.endings.get(_power(value))):
             ending = ends.draw(rng)
             if ending is not None:
-                tenth = 10 ** (_power(value) - 1)
-                near = (value // tenth * tenth + ending + step for step in (-tenth, 0, tenth))
+                step = _step(value, self.writing.decimals)
+                near = (value // step * step + ending + more for more in (-step, 0, step))
                 value = min((one for one in near if low <= one <= high), key=lambda one: abs(one - value), default=value)
         return Decimal(value).scaleb(-self.writing.decimals)
 
@@ -220,12 +220,12 @@ def _variation(rows: Sequence[tuple[float, str, str]]) -> tuple[float, tuple[flo
 
 
 def _endings(rows: Sequence[tuple[float, str, str]], decimals: int, k: int) -> dict[int, Weighted]:
-    """Of each power of ten, how often numbers leave which rest over a tenth of it; rests of fewer than k groups stay open."""
+    """Of each power of ten, how often numbers leave which rest over its step; rests of fewer than k groups stay open."""
     seen: dict[int, dict[int, set[str]]] = defaultdict(lambda: defaultdict(set))
     for number, group, _ in rows:
         value = round(number * 10**decimals)
         if value > 0:
-            seen[_power(value)][value % (10 ** (_power(value) - 1))].add(group)
+            seen[_power(value)][value % _step(value, decimals)].add(group)
     endings = {}
     for power, rests in seen.items():
         common: dict[int | None, float] = {rest: len(groups) for rest, groups in rests.items() if len(groups) >= k}
@@ -237,6 +237,11 @@ def _endings(rows: Sequence[tuple[float, str, str]], decimals: int, k: int) -> d
 
 def _power(value: int) -> int:
     return max(len(str(value)) - 1, 1)
+
+
+def _step(value: int, decimals: int) -> int:
+    """What numbers of this size are counted in, in units of the last decimal: tens below 1,000, hundreds below 10,000, never less than 1."""
+    return int(10 ** max(_power(value) - 1, decimals))
 
 
 def _thin(numbers: Sequence[float]) -> tuple[float, ...]:

@@ -31,8 +31,10 @@ def real_rows() -> Callable[..., list[Row]]:
     def make(cells: Sequence[Mapping[str, Any]]) -> list[Row]:
         return [
             Row(
-                one.get("id", f"r{number:05d}"), f"photos/{number}.jpg", one.get("group", f"g{number:05d}"), one.get("split", SPLITS[number % 3]),
-                40 + 10 * (number % 2), 50, "", "0" * 16, {key: value for key, value in one.items() if key not in ("id", "group", "split")},
+                one.get("id", f"r{number:05d}"), f"photos/{number}.jpg",
+                one.get("group", f"g{number:05d}"), one.get("split", SPLITS[number % 3]),
+                40 + 10 * (number % 2), 50, "", "0" * 16,
+                {key: value for key, value in one.items() if key not in ("id", "group", "split")},
             )
             for number, one in enumerate(cells)
         ]  # fmt: skip
@@ -50,6 +52,7 @@ def shop_cells() -> Callable[..., list[dict[str, Any]]]:
             product = number // 2
             code, noun = list(NOUNS.items())[product % 4]
             colour = COLOURS[(product * 2 + number) % 5]
+            made = f"Made by hand in workshop {product}, {colour.lower()} as the sea of Atlantis{number}."
             price = Decimal((product % 4 + 1) * 100 + product % 37 * 10)
             cells.append(
                 {
@@ -64,7 +67,7 @@ def shop_cells() -> Callable[..., list[dict[str, Any]]]:
                     "flg_discount": "1" if product % 5 == 0 else "0",
                     "currency_code": "USD",
                     "itemurl": f"https://real-shop.com/us/{70000 + product * 3}/{noun.lower()}-{colour.lower()}.html?ref={number}",
-                    "description": f"Made by hand in workshop {product}, {colour.lower()} as the sea of Atlantis{number}." if number % 4 else "N.A.",
+                    "description": made if number % 4 else "N.A.",
                     "contact": f"owner{number}@real-shop.com",
                 }
             )
@@ -92,6 +95,8 @@ def write_real(real_rows: Callable[..., list[Row]], photo_bytes: Callable[..., b
 
 
 @pytest.fixture(scope="session")
-def shop(tmp_path_factory: pytest.TempPathFactory, write_real: Callable[..., Dataset], shop_cells: Callable[..., list[dict[str, Any]]]) -> Dataset:
+def shop(
+    tmp_path_factory: pytest.TempPathFactory, write_real: Callable[..., Dataset], shop_cells: Callable[..., list[dict[str, Any]]]
+) -> Dataset:
     """A dataset folder of 240 rows."""
     return write_real(tmp_path_factory.mktemp("real") / "shop", shop_cells(240))

@@ -42,7 +42,10 @@ def test_a_column_is_known_by_its_cells(name: str, found: Sequence[str], kind: s
     assert kind_of(name, found, GROUPS[: len(found)], 5) == kind
 
 
-@pytest.mark.parametrize("written", [["1,290.00", "12.50", "7.00"], ["1290", "7", "12"], ["$5.90", "$1290.90"], ["1.290,50 EUR", "7,00 EUR"], ["0.5", "12.25"]])
+@pytest.mark.parametrize(
+    "written",
+    [["1,290.00", "12.50", "7.00"], ["1290", "7", "12"], ["$5.90", "$1290.90"], ["1.290,50 EUR", "7,00 EUR"], ["0.5", "12.25"]],
+)
 def test_numbers_are_written_as_they_were(written: list[str]) -> None:
     found = Writing.of(written)
     assert found is not None
@@ -59,7 +62,8 @@ def test_what_is_no_number_is_none(written: list[str]) -> None:
 @given(st.lists(st.decimals("0.01", "99999", places=2), min_size=1, max_size=40), st.integers(0, 9))
 def test_a_drawn_number_lies_among_the_real_ones(numbers: list[Decimal], seed: int) -> None:
     groups = [f"g{place}" for place in range(len(numbers))]
-    model = learn_numbers([float(one) for one in numbers], groups, [f"c{place % 3}" for place in range(len(numbers))], Writing(decimals=2), 5)
+    categories = [f"c{place % 3}" for place in range(len(numbers))]
+    model = learn_numbers([float(one) for one in numbers], groups, categories, Writing(decimals=2), 5)
     rng = Random(seed)
     for category in ("c0", "c1", "new"):
         assert min(numbers) <= model.round(model.draw(rng, category), rng) <= max(numbers)
@@ -135,7 +139,8 @@ def test_an_address_keeps_its_pattern_its_code_and_common_words_at_a_host_of_nob
 
 def test_categories_are_drawn_only_as_pairs_that_the_real_set_holds() -> None:
     leaf = ["shoes", "shoes", "hats", "hats", "coats", "coats"] * 20
-    columns = {"leaf": leaf, "size": ["42", "43", "M", "L", "M", "L"] * 20, "noise": [str(Random(place).randrange(3)) for place in range(120)]}
+    noise = [str(Random(place).randrange(3)) for place in range(120)]
+    columns = {"leaf": leaf, "size": ["42", "43", "M", "L", "M", "L"] * 20, "noise": noise}
     links = {link.column: link for link in learn_links(columns, "leaf", [f"g{place}" for place in range(120)], frozenset())}
     assert links["size"].parent == "leaf"
     assert links["noise"].parent is None

@@ -71,7 +71,7 @@ def test_dear_prices_are_told(real: list[Row], twin: list[Row], structure: Struc
     assert not told["full_price", "Wasserstein of logarithms"]
 
 
-def test_prices_dealt_to_wrong_categories_are_told_though_all_prices_are_right(real: list[Row], twin: list[Row], structure: Structure) -> None:
+def test_prices_dealt_to_wrong_categories_are_told(real: list[Row], twin: list[Row], structure: Structure) -> None:
     prices = [row.values["full_price"] for row in twin]
     Random(0).shuffle(prices)
     dealt = [replace(row, values={**row.values, "full_price": price}) for row, price in zip(twin, prices, strict=True)]

@@ -32,7 +32,7 @@ from .measure import measure
 from .photos import Role, cast, draw, traits_of
 from .rows import CHUNK, Draft, Drawer
 
-MEASURED = 20_000
+MEASURED = 10_000
 """Rows that fidelity and privacy are measured on: the first so many, which are as good as any."""
 
 PAGE = "twin.html"

@@ -240,7 +240,7 @@ def _power(value: int) -> int:
 
 
 def _step(value: int, decimals: int) -> int:
-    """What numbers of this size are counted in, in units of the last decimal: tens below 1,000, hundreds below 10,000, never less than 1."""
+    """What numbers of this size are counted in, in units of the last decimal: tens below 1,000, hundreds below 10,000, at least 1."""
     return int(10 ** max(_power(value) - 1, decimals))
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
+import re
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,7 +14,7 @@ from typing import Any
 import datasets
 import pytest
 
-from seeworth.cli import main
+from seeworth.cli import build_parser, main
 from seeworth.data.dataset import Dataset
 from seeworth.data.run import run as import_
 from seeworth.data.twin import rows as drawn
@@ -179,3 +181,11 @@ def test_groceries_have_a_twin(shared: Path, tmp_path: Path) -> None:
     run(SampleSettings(tmp_path / "twin", like=tmp_path / "real", photos=6, processes=1))
     assert find_copies(tmp_path / "real", tmp_path / "twin") == []
     assert {row["split"] for row in table(tmp_path / "twin")} == {"train", "val", "test", ""}
+
+
+def test_every_command_of_the_page_is_one() -> None:
+    page = (Path(__file__).resolve().parents[3] / "docs" / "sample.md").read_text(encoding="utf-8")
+    commands = re.findall(r"(?m)(?:^ {4}|`)(seeworth [^`\n]+?)(?: {2,}.*)?(?:`|$)", page)
+    assert len(commands) >= 9
+    for command in commands:
+        build_parser().parse_args(shlex.split(command)[1:])

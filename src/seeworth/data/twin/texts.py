@@ -65,8 +65,10 @@ class TextModel:
     taken: frozenset[str]
     follows: str = ""
     _span_lengths: tuple[int, ...] = field(init=False)
+    _longest: int = field(init=False)
 
     def __post_init__(self) -> None:
+        self._longest = max(self.lengths.get("", (0,)))
         self._span_lengths = tuple(sorted({len(span) for span in self.spans.things}, reverse=True)) if self.spans else ()
 
     def draw(self, rng: Random, category: str) -> str:
@@ -95,7 +97,7 @@ class TextModel:
         lengths = self.lengths.get(category) or self.lengths[""]
         wanted = lengths[rng.randrange(len(lengths))]
         prose = wanted >= _PROSE
-        walks = [self._walk(rng, category, wanted if prose else max(self.lengths[""]), prose) for _ in range(3)]
+        walks = [self._walk(rng, category, wanted if prose else self._longest, prose) for _ in range(3)]
         return min(walks, key=lambda walk: abs(sum(map(len, walk)) - wanted))
 
     def _walk(self, rng: Random, category: str, longest: int, prose: bool) -> list[str]:

@@ -128,6 +128,8 @@ def _script(char: str) -> str:
 
 
 def _plain(text: str) -> str:
+    if text.isascii():
+        return text.casefold()
     decomposed = unicodedata.normalize("NFKD", text).casefold()
     return unicodedata.normalize("NFKC", "".join(char for char in decomposed if unicodedata.category(char) != "Mn"))
 

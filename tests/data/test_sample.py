@@ -116,7 +116,8 @@ def test_more_photos_than_rows_are_refused(tmp_path: Path, photos: int) -> None:
 
 def test_with_fewer_photos_the_same_rows_are_there_and_the_same_photos(folder: Path, tmp_path: Path) -> None:
     run(SampleSettings(tmp_path / "fewer", rows=ROWS, seed=5, size=96, photos=7, processes=1))
-    assert [record.id for record in Dataset.open(tmp_path / "fewer").records()] == [record.id for record in Dataset.open(folder).records()][:7]
+    ids = [[record.id for record in Dataset.open(one).records()] for one in (tmp_path / "fewer", folder)]
+    assert ids[0] == ids[1][:7]
     whole, fewer = table(folder), table(tmp_path / "fewer")
     assert fewer[:7] == whole[:7]
     assert fewer[7:] == [row | {"imageurl": ""} for row in whole[7:]]

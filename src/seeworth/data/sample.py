@@ -105,8 +105,9 @@ def _source(settings: SampleSettings, plan: PackedPlan, photos: int) -> dict[str
         "seed": settings.seed,
         "size": settings.size,
         "noise": {"sigma": SIGMA, "cut": CUT},
-        "floor": {"full_price_mae": round(plan[: photos or len(plan)].floor(), 4)},
     }
+    if photos:
+        source["floor"] = {"full_price_mae": round(plan[:photos].floor(), 4)}
     return source if photos == len(plan) else source | {"photos": photos}
 
 

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from seeworth.data.dataset import Row
 from seeworth.data.twin.learn import Structure, learn_rows
 from seeworth.data.twin.measure import Figures, _ks_of, _wasserstein, measure
+from seeworth.data.twin.page import lines
 from seeworth.data.twin.rows import Drawer
 from seeworth.task import Task
 
@@ -115,3 +116,10 @@ def test_the_ks_distance_is_the_largest_gap_of_the_cumulative_shares(one: list[f
 def test_the_wasserstein_distance_of_a_shift_is_the_shift() -> None:
     numbers = np.concatenate([np.arange(50.0), np.arange(50.0) + 3])
     assert _wasserstein(numbers)(np.arange(50), np.arange(50, 100)) == pytest.approx(3)
+
+
+def test_a_twin_that_comes_too_near_is_told_in_words(real: list[Row], twin: list[Row], structure: Structure, figures: Figures) -> None:
+    thief = [replace(mine, values={**mine.values, "title": f"{row.values['title']} x", "category3_code": row.values["category3_code"],
+                                   "full_price": row.values["full_price"]}) for mine, row in zip(twin, real, strict=True)]  # fmt: skip
+    assert not any("come nearer to a real one" in line for line in lines(figures))
+    assert any("come nearer to a real one" in line for line in lines(measure(real, thief, structure, 0)))

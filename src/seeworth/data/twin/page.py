@@ -32,6 +32,7 @@ def lines(figures: Figures) -> Iterator[str]:
         if not one.near:
             yield f"  farther apart: {one.what} ({one.how}) {one.twin:.3f}, two halves {one.halves:.3f} ({one.low:.3f} to {one.high:.3f})"
     yield "privacy: no title, code, address, id or photo of the real set is in the twin"
+    yield from (f"  note: {words}" for words in _warnings(figures))
     for near in figures.nearest:
         yield f"  {near.what}: {_nearest_words(near)}"
 
@@ -41,6 +42,7 @@ def draw(folder: Path, figures: Figures, twin: Sequence[Row], structure: Structu
     return render(
         "seeworth.data.twin", "twin.html",
         facts=_facts(figures, structure, rows, photos), verdict=_verdict(figures), near=all(one.near for one in figures.distances),
+        warnings=_warnings(figures),
         distances=[_cells(one) for one in figures.distances], part=figures.part, splits=SPLITS, k=K,
         nearest=[{"what": near.what, "words": _nearest_words(near), "chart": _nearest_chart(near), "compared": near.compared,
                   "n": (len(near.twin), len(near.real))} for near in figures.nearest],
@@ -56,6 +58,15 @@ def _verdict(figures: Figures) -> str:
     if near == total:
         return f"in all {total} distances the twin is as near to the real set as two halves of the real set are to each other"
     return f"in {near} of {total} distances the twin is as near to the real set as two halves of the real set are to each other"
+
+
+def _warnings(figures: Figures) -> list[str]:
+    """What comes nearer to real rows than chance explains: 5 % of new real rows would."""
+    return [
+        f"{_told(near.closer, 100)} % of the twin's {near.what.split(',')[0]} come nearer to a real one than 19 in 20 real ones do to those "
+        "of other groups; 5 % of new real ones would: categories of a group or two shine through, or the set is small"
+        for near in figures.nearest if near.closer.low > 0.05
+    ]  # fmt: skip
 
 
 def _nearest_words(near: Nearest) -> str:

@@ -63,8 +63,8 @@ def _verdict(figures: Figures) -> str:
 def _warnings(figures: Figures) -> list[str]:
     """What comes nearer to real rows than chance explains: 5 % of new real rows would."""
     return [
-        f"{_told(near.closer, 100)} % of the twin's {near.what.split(',')[0]} come nearer to a real one than 19 in 20 real ones do to those "
-        "of other groups; 5 % of new real ones would: categories of a group or two shine through, or the set is small"
+        f"{_told(near.closer, 100)} % of the twin's {near.what.split(',')[0]} come nearer to a real one than 19 in 20 real ones do to "
+        "those of other groups; 5 % of new real ones would: categories of a group or two shine through, or the set is small"
         for near in figures.nearest if near.closer.low > 0.05
     ]  # fmt: skip
 

@@ -24,7 +24,7 @@ from seeworth.data.twin.make import columns_of, run
 from seeworth.errors import SettingsError
 from seeworth.settings import ImportSettings, SampleSettings
 
-ROWS = 120
+ROWS, PHOTOS = 120, 25  # two chunks
 
 
 def hashes(folder: Path) -> dict[str, str]:
@@ -41,14 +41,15 @@ def table(folder: Path) -> list[dict[str, str]]:
 @pytest.fixture(scope="module")
 def folder(shop: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
     output = tmp_path_factory.mktemp("twins") / "twin"
-    run(SampleSettings(output, like=shop.folder, rows=ROWS, seed=3, processes=1))
+    run(SampleSettings(output, like=shop.folder, rows=ROWS, photos=PHOTOS, seed=3, processes=1))
     return output
 
 
 def test_the_twin_is_a_dataset_of_the_same_task_and_columns(shop: Dataset, folder: Path) -> None:
     twin = Dataset.open(folder)
     assert twin.task == shop.task
-    assert len(twin.records()) == ROWS
+    assert len(twin.records()) == PHOTOS
+    assert len(table(folder)) == ROWS
     assert set(twin.records()[0].values) == set(shop.records()[0].values)
     for record in twin.records():
         assert twin.task.write(record.values)
@@ -71,11 +72,11 @@ def test_nothing_is_repeated(shop: Dataset, folder: Path) -> None:
 
 def test_hugging_face_reads_it(folder: Path, tmp_path: Path) -> None:
     found = datasets.load_dataset("imagefolder", data_dir=str(folder), split="train", cache_dir=str(tmp_path / "cache"))
-    assert len(found) == ROWS
+    assert len(found) == PHOTOS
 
 
 def test_two_processes_give_the_same_bytes(shop: Dataset, folder: Path, tmp_path: Path) -> None:
-    run(SampleSettings(tmp_path / "again", like=shop.folder, rows=ROWS, seed=3, processes=2))
+    run(SampleSettings(tmp_path / "again", like=shop.folder, rows=ROWS, photos=PHOTOS, seed=3, processes=2))
     assert hashes(tmp_path / "again") == hashes(folder)
 
 

@@ -166,7 +166,7 @@ def _features(rows: Sequence[Row], twin: Sequence[Row], structure: Structure) ->
         if name in table.names and any(map(is_missing, cells)):
             features.append((f"{name}: missing", "share of rows", _variation(_codes([str(is_missing(cell)) for cell in cells]))))
     if len(set(table.cells[SPLIT])) > 1:
-        features.append(("split", "categories", _variation(_codes(table.cells[SPLIT]))))
+        features.append(("split of the records", "categories", _variation(_codes(table.cells[SPLIT]))))
     owners = [(place < len(rows), group) for place, group in enumerate(table.groups)]
     sizes = Counter(owners)
     features.append(("size of groups", "shares of rows", _variation(np.array([sizes[owner] for owner in owners]))))

@@ -12,16 +12,20 @@ from typing import Any, Literal
 
 @dataclass(frozen=True)
 class SampleSettings:
-    """Draw product photos with titles, categories and prices that can be read off them."""
+    """Draw product photos with titles, categories and prices that can be read off them, or a synthetic twin of a dataset folder."""
 
     output: Path
-    """Folder to make: a dataset folder, with the cookbook's 17-column table beside it as products.csv."""
-    rows: int = 3000
-    """How many products (rows) to draw."""
+    """Folder to make: a dataset folder, with the whole table in it as products.csv (the cookbook's 17 columns, or a twin's own)."""
+    like: Path | None = None
+    """Dataset folder to draw a twin of: its structure with no title, code, address or photo of it; the invented shop when left out."""
+    rows: int | None = None
+    """How many products (rows) to draw; 3,000 when left out, for a twin as many as the real set has."""
+    photos: int | None = None
+    """How many rows get a photo and stand in the dataset folder; all when left out. 0 makes products.csv alone."""
     seed: int = 0
     """Same seed, same bytes."""
     size: int = 336
-    """Longer side of a photo, in pixels."""
+    """Longer side of a photo, in pixels; a twin's photos have the sizes of the real ones."""
     processes: int = 0
     """Worker processes; 0 takes one for each processor."""
     overwrite: bool = False

@@ -14,8 +14,9 @@ from PIL import Image
 
 from seeworth.data.dataset import Dataset
 from seeworth.data.draw.catalogue import floor, plan
+from seeworth.data.packed import PackedPlan
 from seeworth.data.sample import COLUMNS, run, task
-from seeworth.errors import SettingsError
+from seeworth.errors import DataError, SettingsError
 from seeworth.settings import SampleSettings
 
 ROWS = 60
@@ -105,6 +106,54 @@ def test_a_setting_that_cannot_be_is_told_in_one_line(tmp_path: Path, change: di
     with pytest.raises(SettingsError, match=f"{next(iter(change))} is"):
         run(replace(SampleSettings(tmp_path / "data"), **change))
     assert not (tmp_path / "data").exists()
+
+
+@pytest.mark.parametrize("photos", [-1, 4])
+def test_more_photos_than_rows_are_refused(tmp_path: Path, photos: int) -> None:
+    with pytest.raises(SettingsError, match=f"photos is {photos}: expected 0 to 3, the number of rows"):
+        run(SampleSettings(tmp_path / "data", rows=3, photos=photos))
+
+
+def test_with_fewer_photos_the_same_rows_are_there_and_the_same_photos(folder: Path, tmp_path: Path) -> None:
+    run(SampleSettings(tmp_path / "fewer", rows=ROWS, seed=5, size=96, photos=7, processes=1))
+    ids = [[record.id for record in Dataset.open(one).records()] for one in (tmp_path / "fewer", folder)]
+    assert ids[0] == ids[1][:7]
+    whole, fewer = table(folder), table(tmp_path / "fewer")
+    assert fewer[:7] == whole[:7]
+    assert fewer[7:] == [row | {"imageurl": ""} for row in whole[7:]]
+    assert json.loads((tmp_path / "fewer" / "dataset.json").read_text(encoding="utf-8"))["source"]["photos"] == 7
+
+
+def test_a_table_alone_is_no_dataset_and_says_so(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    settings = SampleSettings(tmp_path / "table", rows=ROWS, seed=5, photos=0)
+    run(settings)
+    assert table(settings.output) == [row | {"imageurl": ""} for row in table(folder)]
+    assert json.loads((settings.output / "table.json").read_text(encoding="utf-8"))["rows"] == ROWS
+    assert "a table alone" in capsys.readouterr().out
+    with pytest.raises(DataError, match="expected a dataset folder"):
+        Dataset.open(settings.output)
+    run(replace(settings, rows=3, overwrite=True))
+    assert len(table(settings.output)) == 3
+
+
+def test_a_table_of_many_rows_is_the_same_in_two_processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("seeworth.data.sample._ALONE_ROWS", 100)
+    for processes in (1, 2):
+        run(SampleSettings(tmp_path / str(processes), rows=2500, photos=0, processes=processes))
+    assert (tmp_path / "1" / "products.csv").read_bytes() == (tmp_path / "2" / "products.csv").read_bytes()
+
+
+@pytest.mark.parametrize("rows", [1, 50, 700])
+def test_a_packed_plan_is_the_plan(rows: int) -> None:
+    packed, products = PackedPlan.of(rows, 9), plan(rows, 9)
+    assert list(packed) == products
+    assert list(packed[3:40]) == products[3:40]
+    assert packed.floor() == pytest.approx(floor(products))
+    assert packed.groups == len({product.code for product in products})
+
+
+def test_a_packed_row_is_small() -> None:
+    assert PackedPlan.of(100, 0)._rows.nbytes == 100 * 17
 
 
 def test_progress_and_summary_are_plain_lines_off_a_terminal(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

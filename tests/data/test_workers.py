@@ -1,42 +1,48 @@
-"""A worker that dies takes nobody with it."""
+"""Work over processes: in order, with little under way, and what fails is told."""
 
 from __future__ import annotations
 
-import operator
-from concurrent.futures.process import BrokenProcessPool
+import os
+from collections.abc import Callable, Iterator
 from functools import partial
 
 import pytest
 
-from seeworth.data.workers import _one_by_one, _pool, in_workers
-
-DOUBLE = partial(operator.mul, 2)
-SEGFAULT = "import os, signal; os.kill(os.getpid(), signal.SIGSEGV)"
+from seeworth.data.workers import in_order
 
 
-def test_results_come_in_order_and_none_is_lost() -> None:
-    assert list(in_workers(DOUBLE, range(100), 2, lambda item: -item)) == [2 * number for number in range(100)]
+def doubler() -> Callable[[int], tuple[int, int]]:
+    return _double
 
 
-def test_an_item_that_kills_its_worker_is_named_and_the_others_are_done() -> None:
-    """`exec` is the work: most items compute, three crash as a decoder written in C would."""
-    items = ["pass"] * 30
-    items[5] = items[6] = items[29] = SEGFAULT
-    fates = list(in_workers(exec, items, 2, lambda item: "lost"))
-    assert [number for number, fate in enumerate(fates) if fate == "lost"] == [5, 6, 29]
-    assert fates.count(None) == 27
+def _double(number: int) -> tuple[int, int]:
+    if number == 13:
+        raise ValueError("thirteen")
+    return 2 * number, os.getpid()
 
 
-def test_an_error_of_the_work_itself_is_not_taken_for_a_dead_worker() -> None:
-    with pytest.raises(ZeroDivisionError):
-        list(in_workers(partial(operator.floordiv, 1), [1, 0], 1, lambda item: -1))
+@pytest.mark.parametrize("processes", [1, 2])
+def test_results_come_in_the_order_of_the_items(processes: int) -> None:
+    results = list(in_order(doubler, range(12), processes))
+    assert [number for number, _ in results] == list(range(0, 24, 2))
+    assert (os.getpid() in {process for _, process in results}) == (processes == 1)
 
 
-def test_a_pool_that_dies_is_replaced_for_the_items_after_it() -> None:
-    assert list(_one_by_one(exec, [SEGFAULT, "pass", SEGFAULT], lambda item: "lost")) == ["lost", None, "lost"]
+def test_only_a_window_of_the_items_is_taken_ahead() -> None:
+    taken: list[int] = []
+
+    def items() -> Iterator[int]:
+        for number in range(10_000):
+            taken.append(number)
+            yield 0
+
+    results = in_order(doubler, items(), 2)
+    next(results)
+    assert len(taken) <= 17
+    results.close()  # type: ignore[attr-defined]
 
 
-def test_such_a_death_breaks_a_plain_pool() -> None:
-    """What the others rest on: the pool tells of it and does not hang."""
-    with _pool(1) as pool, pytest.raises(BrokenProcessPool):
-        pool.submit(exec, SEGFAULT).result()
+@pytest.mark.parametrize("processes", [1, 2])
+def test_what_fails_in_a_process_is_raised_here(processes: int) -> None:
+    with pytest.raises(ValueError, match="thirteen"):
+        list(in_order(partial(doubler), [12, 13], processes))

@@ -10,10 +10,11 @@
     fetch      which URL is asked for next, how often          check     `seeworth check`: a dataset folder judged from itself
     download   one try of one URL                              check_*   what it counts, opens and shows
     guard      which addresses may be connected to             sample    product photos drawn here (with `draw`)
-    web        URLs made ready to be asked for                 ablate    records with their photos taken away
-    photo      the only decoder of photos                      progress  a bar on a terminal, plain lines elsewhere
-    stored     one photo into the folder; worker processes
-    ledger     what an unfinished import knows already
-    resume     begin, continue, clean up                       headers   what a photo file says of itself (with `avif`)
-    workers    work over processes that outlives a worker      pixels    any decoded picture -> RGB on white
+    web        URLs made ready to be asked for                 packed    its plan, of any length in little memory
+    photo      the only decoder of photos                      table     products.csv, as long as it may be
+    headers    what a photo file says of itself (with `avif`)  twin      a synthetic twin of a dataset folder
+    pixels     any decoded picture -> RGB on white             ablate    records with their photos taken away
+    stored     one photo into the folder; its workers          workers   work over processes, in order
+    ledger     what an unfinished import knows already         progress  a bar on a terminal, plain lines elsewhere
+    resume     begin, continue, clean up
 """

@@ -16,7 +16,7 @@ import json
 import os
 import shutil
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from decimal import Decimal
 from functools import cached_property
@@ -54,14 +54,17 @@ __all__ = [
     "store_photo",
     "write_dataset",
     "write_rejected",
+    "write_table_note",
 ]
 
 FORMAT = 1
 
 MANIFEST, METADATA, REJECTED = "dataset.json", "metadata.parquet", "rejected.jsonl"
+TABLE_NOTE = "table.json"  # in the place of dataset.json when products.csv stands alone
 UNFINISHED = ".seeworth-unfinished"  # stands in the folder from its first moment until dataset.json is written; an import's ledger
 LEDGER = {UNFINISHED, f"{UNFINISHED}-wal", f"{UNFINISHED}-journal"}
-_OURS = {MANIFEST, METADATA, REJECTED, PHOTOS, *LEDGER, "products.csv"}  # products.csv: the table beside sample data
+_OURS = {MANIFEST, METADATA, REJECTED, PHOTOS, *LEDGER, TABLE_NOTE}
+_OURS |= {"products.csv", "twin.html"}  # what `seeworth sample` puts beside: the whole table, and a twin's page
 
 
 @dataclass(frozen=True)
@@ -96,7 +99,7 @@ def look_into(folder: Path, may_hold_ours: bool) -> set[str]:
     drafts = {name for name in found if DRAFT.fullmatch(name)}
     if found and not may_hold_ours:
         raise SettingsError(f"{folder}: is there already and not empty: add --overwrite to replace it, or choose another folder")
-    if found and UNFINISHED not in found and not _is_ours(folder / MANIFEST):
+    if found and UNFINISHED not in found and not any(_is_ours(folder / name) for name in (MANIFEST, TABLE_NOTE)):
         raise SettingsError(f"{folder}: is not a dataset folder, so --overwrite does not delete it: choose another folder")
     if strange := sorted(found - _OURS - drafts):
         raise SettingsError(f"{folder}: holds {some(strange)}, which seeworth did not write: move it away, or choose another folder")
@@ -106,7 +109,7 @@ def look_into(folder: Path, may_hold_ours: bool) -> set[str]:
 def clear_folder(folder: Path, keep: Collection[str]) -> None:
     """Delete all that is in a dataset folder but what `keep` names. Raises OSError."""
     names = {path.name for path in folder.iterdir()} - set(keep)
-    for name in sorted(names, key=lambda name: name != MANIFEST):  # the manifest first: it says "finished"
+    for name in sorted(names, key=lambda name: name not in (MANIFEST, TABLE_NOTE)):  # first what says "finished"
         path = folder / name
         shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
 
@@ -144,6 +147,13 @@ def write_dataset(folder: Path, task: Task, rows: Iterable[Row], *, source: Mapp
         "fingerprint": _sha256(folder / METADATA),
     }
     write_whole(folder / MANIFEST, json.dumps(manifest, indent=2, ensure_ascii=False) + "\n")
+    (folder / UNFINISHED).unlink(missing_ok=True)
+
+
+def write_table_note(folder: Path, rows: int, columns: Sequence[str], source: Mapping[str, Any]) -> None:
+    """Write table.json, last: `folder` holds products.csv alone, which is no dataset folder, and is finished."""
+    note = {"format": FORMAT, "seeworth": version("seeworth"), "records": 0, "rows": rows, "columns": list(columns), "source": dict(source)}
+    write_whole(folder / TABLE_NOTE, json.dumps(note, indent=2, ensure_ascii=False) + "\n")
     (folder / UNFINISHED).unlink(missing_ok=True)
 
 

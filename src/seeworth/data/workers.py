@@ -1,62 +1,57 @@
-"""Work spread over processes, in order, that outlives a worker: one item that kills its process costs itself alone.
+"""Work spread over processes, its results in order and only a window of it under way, so that memory stays flat however much there is.
 
-A decoder written in C may crash on a file made for that, and the system may kill whoever takes too much memory. Knows
-nothing of what the work is.
+Knows nothing of the work.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+import multiprocessing
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
 from itertools import islice
-from multiprocessing import get_context
-from typing import TypeVar
+from typing import Any, TypeVar
 
-T = TypeVar("T")
+A = TypeVar("A")
 R = TypeVar("R")
 
-WINDOW = 2048  # items given to the pool at a time
+_work: Callable[[Any], Any]  # in a worker process: what it does with an item
 
 
-def in_workers(work: Callable[[T], R], items: Iterable[T], processes: int, lost: Callable[[T], R]) -> Generator[R, None, None]:
-    """work(item) of every item in their order; lost(item), called here, of one whose worker died twice on it.
+def processors() -> int:
+    """Processors this process may use; a container is often given fewer than the machine has."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
-    When a worker dies, what the pool still had to do is done again by one process, item by item, so that the one at fault
-    is known. `work` and what it takes and gives must be picklable, and doing an item again must do no harm.
+
+def in_order(make: Callable[[], Callable[[A], R]], items: Iterable[A], processes: int) -> Iterator[R]:
+    """make()(item) of each item, in their order.
+
+    `make` is called once in each process, so that what the work needs travels once and not with every item; with one process all is
+    done here. `make`, items and results must pickle.
     """
+    if processes == 1:
+        yield from map(make(), items)
+        return
     items = iter(items)
-    pool = _pool(processes)
-    try:
-        while window := list(islice(items, WINDOW)):
-            done = 0
-            try:
-                for result in pool.map(work, window, chunksize=8):
-                    done += 1
-                    yield result
-            except BrokenProcessPool:
-                pool.shutdown(wait=False)
-                yield from _one_by_one(work, window[done:], lost)
-                pool = _pool(processes)
-    finally:
-        pool.shutdown(cancel_futures=True)
+    # spawn, not fork: the caller may hold torch's threads, which a fork would copy half-alive
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(processes, mp_context=spawn, initializer=_begin, initargs=(make,)) as pool:
+        waiting: deque[Future[R]] = deque(pool.submit(_do, item) for item in islice(items, 8 * processes))
+        try:
+            while waiting:
+                result = waiting.popleft().result()
+                waiting.extend(pool.submit(_do, item) for item in islice(items, 1))
+                yield result
+        finally:
+            for future in waiting:  # the reader has stopped early
+                future.cancel()
 
 
-def _one_by_one(work: Callable[[T], R], items: Iterable[T], lost: Callable[[T], R]) -> Generator[R, None, None]:
-    pool = _pool(1)
-    try:
-        for item in items:
-            try:
-                result = pool.submit(work, item).result()
-            except BrokenProcessPool:
-                pool.shutdown(wait=False)
-                pool = _pool(1)
-                result = lost(item)
-            yield result
-    finally:
-        pool.shutdown(cancel_futures=True)
+def _begin(make: Callable[[], Callable[[Any], Any]]) -> None:
+    global _work
+    _work = make()
 
 
-def _pool(processes: int) -> ProcessPoolExecutor:
-    # spawn, not fork: a process that already runs threads (a tracker, Arrow) cannot be forked safely
-    return ProcessPoolExecutor(processes, mp_context=get_context("spawn"))
+def _do(item: Any) -> Any:
+    return _work(item)

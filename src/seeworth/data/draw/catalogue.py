@@ -10,7 +10,7 @@ against the full price is the floor of the set. Knows nothing of how anything is
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 
@@ -163,15 +163,25 @@ def plan(rows: int, seed: int) -> list[Product]:
 
     Colour variants (groups of 1 to 5 rows) share code, traits but the colour, and noise. Same arguments, same plan.
     """
-    rng = np.random.default_rng([seed, 0x5EE])
-    groups: list[list[Product]] = []
+    rng = plan_random(seed)
+    products = [product for group in plan_groups(rows, rng) for product in group]
+    return [products[index] for index in rng.permutation(len(products))]
+
+
+def plan_random(seed: int) -> np.random.Generator:
+    """The random numbers of a plan: first of its groups, then of the order of its rows."""
+    return np.random.default_rng([seed, 0x5EE])
+
+
+def plan_groups(rows: int, rng: np.random.Generator) -> Iterator[list[Product]]:
+    """The groups of a plan one by one, kind by kind, for those who cannot hold them all."""
+    made = 0
     for kind, count in zip(KINDS, _shares(rows), strict=True):
         while count:
             size = min(count, int(rng.choice(5, p=[0.3, 0.28, 0.22, 0.12, 0.08])) + 1)
-            groups.append(_group(kind, size, f"{8000000 + len(groups) * 7:07d}", rng))
+            yield _group(kind, size, f"{8000000 + made * 7:07d}", rng)
+            made += 1
             count -= size
-    products = [product for group in groups for product in group]
-    return [products[index] for index in rng.permutation(len(products))]
 
 
 def _shares(rows: int) -> list[int]:

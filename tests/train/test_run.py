@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import shutil
 from decimal import Decimal
 from pathlib import Path
@@ -12,7 +13,9 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
+import seeworth.train.trainer as trainer_module
 from seeworth.data.dataset import Dataset, Row, store_photo, write_dataset
+from seeworth.encode import Encoder, photo_of
 from seeworth.errors import DataError, ModelError, RunError, SettingsError
 from seeworth.phi3v.tiny import make_tiny
 from seeworth.predict.run import run as predict
@@ -22,7 +25,7 @@ from seeworth.settings import PredictSettings, TrainSettings
 from seeworth.task import Field, Task
 from seeworth.train.lora import attach_lora
 from seeworth.train.run import run as train
-from seeworth.train.trainer import total_steps
+from seeworth.train.trainer import Examples, total_steps
 
 COLOURS = {"Red": (220, 30, 30), "Green": (30, 180, 60), "Blue": (40, 60, 220), "White": (240, 240, 240)}
 CATEGORY = Field("category3_code", "category", choices=tuple(sorted(COLOURS)))
@@ -56,7 +59,7 @@ def settings(data: Path, out: Path, **more: object) -> TrainSettings:
 @pytest.fixture(scope="module")
 def run_folder(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("runs") / "tiny"
-    train(settings(data, out))
+    train(settings(data, out, optim="muon"))
     return out
 
 
@@ -169,6 +172,26 @@ def test_a_missing_photo_stops_the_training_before_it_starts(data: Path, tmp_pat
     with pytest.raises(DataError, match="photo"):
         train(settings(copy, tmp_path / "run"))
     assert not (tmp_path / "run" / "run.json").exists()
+
+
+@pytest.mark.parametrize("augment", [0.0, 0.5])
+def test_photos_that_fit_are_decoded_once_and_look_the_same(data: Path, monkeypatch: pytest.MonkeyPatch, augment: float) -> None:
+    records = Dataset.open(data).records("train")[:4]
+    _, processor = make_tiny(["Red Sheet"])
+    kept, fresh = (Examples(records, Encoder(processor, TASK, augment), megabytes) for megabytes in (1, 0))
+    opened: list[Path] = []
+    monkeypatch.setattr(trainer_module, "photo_of", lambda record: opened.append(record.photo) or photo_of(record))
+    for _ in range(2):
+        for index in range(4):
+            random.seed(index)
+            one = kept[index]
+            random.seed(index)
+            assert torch.equal(one.tiles, fresh[index].tiles)
+    assert len(opened) == 4 + 8
+    small = Examples(records, Encoder(processor, TASK), 3 * 40 * 60 / 2**20)  # room for the first, not for more
+    for index in (0, 1, 0, 1):
+        small[index]
+    assert list(small.photos) == [0]
 
 
 def test_a_loss_that_is_not_finite_ends_the_training_loudly(data: Path, tmp_path: Path) -> None:

@@ -71,7 +71,7 @@ def rates(folder: Path, photos: int) -> None:
 
 
 def spent(work: Any) -> tuple[float, float]:
-    """Seconds of the clock, and of the processors, of this process and its children. (Under other work the second tells more.)"""
+    """Seconds of the clock, and of the processors for this process and its children: where other work runs beside, they tell more."""
     before = os.times()
     seconds = timed(work)
     return seconds, sum(os.times()[:4]) - sum(before[:4])

@@ -4,7 +4,7 @@ import pytest
 from rich.console import Console
 
 from seeworth.data import progress
-from seeworth.data.progress import watched
+from seeworth.data.progress import metered, watched
 
 
 def test_items_pass_through_and_a_line_tells_the_end(capsys: pytest.CaptureFixture[str]) -> None:
@@ -28,3 +28,13 @@ def test_a_terminal_gets_a_bar(capsys: pytest.CaptureFixture[str], monkeypatch: 
     printed = capsys.readouterr().err
     assert "3/3" in printed
     assert "━" in printed
+
+
+def test_bytes_their_rate_and_the_time_left_are_told(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(progress, "EVERY", 0.0)
+    monkeypatch.setattr(progress.time, "monotonic", iter([0.0, 10.0, 10.0, 10.0, 20.0]).__next__)
+    with metered(722, "downloads") as meter:
+        meter.step(2, 40_000_000)
+    first, last = capsys.readouterr().err.splitlines()
+    assert first == "downloads: 2 of 722, 0/s, 40.0 MB, 4.0 MB/s, 1 h 0 min left"
+    assert last == "downloads: 2 of 722 done, 0/s, 40.0 MB, 2.0 MB/s"

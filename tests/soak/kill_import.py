@@ -154,7 +154,7 @@ def soak(kills: int, rows: int, seed: int, processes: int, folder: Path, *, form
         while done < kills or not imports:
             server.asked.clear()  # each import meets the same troubles
             server.served.clear()
-            killed = _killed_until_done(begin, chance, seconds, kills - done)
+            killed = _killed_until_done(begin, folder / "out", chance, seconds, kills - done)
             fetched = sum(server.served.values())
             assert picture(folder / "out") == wanted, _difference(picture(folder / "out"), wanted)
             assert fetched <= urls + killed * CONNECTIONS, f"{fetched} photos sent whole, {urls} URLs, {killed} kills"
@@ -163,9 +163,9 @@ def soak(kills: int, rows: int, seed: int, processes: int, folder: Path, *, form
     return {"kills": done, "imports": imports, "urls": urls, "most fetched": most, "files": len(wanted), "seconds undisturbed": seconds}
 
 
-def _killed_until_done(begin: Any, chance: random.Random, seconds: float, most: int) -> int:
+def _killed_until_done(begin: Any, out: Path, chance: random.Random, seconds: float, most: int) -> int:
     """One import, killed at random moments, at most so often, and begun again until it is done; return how often it was killed."""
-    killed = 0
+    killed, log = 0, out.with_name("log")
     while True:
         process = begin("out")
         status = process.wait(chance.uniform(0, seconds) if killed < most else 120)
@@ -174,9 +174,10 @@ def _killed_until_done(begin: Any, chance: random.Random, seconds: float, most: 
             killed += 1
             status = process.wait(120)
         process.settle()
-        if status == 0:
-            return killed
-        assert status in (-signal.SIGKILL, 1), f"status {status}"
+        if status == 0 or ((out / "dataset.json").exists() and not (out / ".seeworth-unfinished").exists()):
+            return killed  # the second: killed when all was done, on its way out
+        told = log.read_text()[-300:] if log.exists() else ""
+        assert status == -signal.SIGKILL or "worker process died" in told, f"status {status}: {told}"
 
 
 def _difference(found: dict[str, str], wanted: dict[str, str]) -> str:

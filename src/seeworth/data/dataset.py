@@ -114,13 +114,16 @@ def clear_folder(folder: Path, keep: Collection[str]) -> None:
         shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
 
 
-def write_dataset(folder: Path, task: Task, rows: Iterable[Row], *, source: Mapping[str, Any], rejected: Iterable[Rejected] = ()) -> None:
+def write_dataset(
+    folder: Path, task: Task, rows: Iterable[Row], *, source: Mapping[str, Any], rejected: Iterable[Rejected] = (), unmark: bool = True
+) -> None:
     """Write metadata.parquet, rejected.jsonl and, last and atomically, dataset.json.
 
     Args:
         folder: prepared by `prepare_folder`, with every row's photo stored by `store_photo`.
         rows: taken one by one; all have the same names in `values`, in any order.
         source: JSON-able account of where the rows come from and how they were made.
+        unmark: take the mark of the unfinished folder away; an import does so itself when all is told.
 
     A category without choices is given those found in the rows, sorted. Raises DataError when a row does not suit
     the task, an id stands twice or there is no row.
@@ -147,7 +150,8 @@ def write_dataset(folder: Path, task: Task, rows: Iterable[Row], *, source: Mapp
         "fingerprint": _sha256(folder / METADATA),
     }
     write_whole(folder / MANIFEST, json.dumps(manifest, indent=2, ensure_ascii=False) + "\n")
-    (folder / UNFINISHED).unlink(missing_ok=True)
+    if unmark:
+        (folder / UNFINISHED).unlink(missing_ok=True)
 
 
 def write_table_note(folder: Path, rows: int, columns: Sequence[str], source: Mapping[str, Any]) -> None:

@@ -114,7 +114,7 @@ class Fetch:
             if ticket == rested.ticket:
                 self._place(rested)
         while self._running < self.connections and (host := self._pick()):
-            if one := self._next(host, now):
+            if one := self._next(host):
                 one.doubtful = not host.good
                 self._running_doubtful += one.doubtful
                 self._running += 1
@@ -150,8 +150,8 @@ class Fetch:
             return host.rest_until
         return max(host.later[0][0], host.rest_until) if host.later else None
 
-    def _next(self, host: _Host, now: float) -> _Try | None:
-        if host.later and host.later[0][0] <= now:
+    def _next(self, host: _Host) -> _Try | None:
+        if host.later and host.later[0][0] <= time.monotonic():
             return heapq.heappop(host.later)[2]
         return host.ready.popleft() if host.ready else None
 

@@ -77,6 +77,11 @@ class Ledger:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    def finish(self) -> None:
+        """The import is done and told: take the mark away, and with it the ledger."""
+        self.close()
+        self.path.unlink()
+
     def close(self) -> None:
         """Give the lock up."""
         self._db.close()

@@ -25,8 +25,8 @@ from .ledger import Ledger
 _PHOTO = re.compile(r"[0-9a-f]{64}\.[a-z0-9]{1,8}")
 
 
-def begin(folder: Path, asked: Mapping[str, Any], overwrite: bool) -> Ledger | None:
-    """The ledger of an import that begins or continues, its folder ready; None when it is finished already.
+def begin(folder: Path, asked: Mapping[str, Any], overwrite: bool) -> Ledger:
+    """The ledger of an import that begins or continues, its folder ready. Where dataset.json is there, only the mark was left.
 
     Args:
         asked: JSON-able; all that decides what the dataset folder will hold.
@@ -58,16 +58,13 @@ def sweep(folder: Path, is_used: Callable[[str], bool]) -> None:
             shelf.rmdir()
 
 
-def _begin(folder: Path, ledger: Ledger, asked: dict[str, Any]) -> Ledger | None:
+def _begin(folder: Path, ledger: Ledger, asked: dict[str, Any]) -> Ledger:
     before = ledger.asked
     finished = (folder / MANIFEST).exists()
     differences = _differences(before, asked) if before else []
     if before and not differences and (before["overwrite"] or not asked["overwrite"]):
-        if finished:
-            ledger.close()
-            ledger.path.unlink()
-            return None
-        ledger.resume()
+        if not finished:
+            ledger.resume()
         return ledger
     if not asked["overwrite"]:
         if before and not finished:

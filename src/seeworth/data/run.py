@@ -28,7 +28,7 @@ from ..record import Split
 from ..settings import ImportSettings, to_plain
 from ..task import Task, task_columns
 from .address import Address
-from .dataset import REJECTED, UNASSIGNED, Dataset, Rejected, Row, write_dataset, write_rejected
+from .dataset import MANIFEST, REJECTED, UNASSIGNED, Dataset, Rejected, Row, write_dataset, write_rejected
 from .divide import Before, Division, Entry, divide, stratum_field
 from .groups import Member
 from .ledger import Ledger, key_of
@@ -59,16 +59,17 @@ def run(settings: ImportSettings) -> None:
     total = sum(1 for _ in source.only([]))
     asked = _asked(settings, source, task, columns)
     try:
-        if ledger := begin(settings.output, asked, settings.overwrite):
-            with ledger:
+        with begin(settings.output, asked, settings.overwrite) as ledger:
+            if not (settings.output / MANIFEST).exists():
                 _import(settings, source, reader, ledger, total, asked)
+            for line in _summary(Dataset.open(settings.output), total):
+                print(line)
+            ledger.finish()
     except (OSError, sqlite3.Error) as problem:
         raise _disk_full(settings, problem) from problem
     except KeyboardInterrupt:
         print(f"{settings.output}: left unfinished; the same command continues it", file=sys.stderr)
         raise
-    for line in _summary(Dataset.open(settings.output), total):
-        print(line)
 
 
 def _import(settings: ImportSettings, source: Source, reader: RowReader, ledger: Ledger, total: int, asked: dict[str, Any]) -> None:
@@ -93,7 +94,7 @@ def _import(settings: ImportSettings, source: Source, reader: RowReader, ledger:
         "notices": [*source.notices, *reader.notices, *division.notices],
     }
     rows = _rows(source, reader, ledger, kept, zip(division.groups, division.splits, strict=True))
-    write_dataset(settings.output, task, rows, source=account, rejected=ledger.refused())
+    write_dataset(settings.output, task, rows, source=account, rejected=ledger.refused(), unmark=False)
 
 
 def _photos(source: Iterable[Any], reader: RowReader) -> Iterator[Address]:

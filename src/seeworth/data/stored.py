@@ -70,8 +70,11 @@ def store_photo(folder: Path, data: bytes, extension: str) -> tuple[str, str]:
     file_name = f"{PHOTOS}/{sha256[:2]}/{sha256}.{extension}"
     path = folder / file_name
     if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(path, data)
+        try:
+            write_whole(path, data)
+        except FileNotFoundError:  # the first photo of its shelf
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_whole(path, data)
     return file_name, sha256
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import signal
 import sqlite3
@@ -23,6 +24,7 @@ from seeworth.data import take as take_module
 from seeworth.data.dataset import Dataset
 from seeworth.data.ledger import Ledger
 from seeworth.data.run import run
+from seeworth.data.stored import Stored, store
 from seeworth.errors import DataError, SettingsError
 from seeworth.settings import ImportSettings
 
@@ -201,19 +203,20 @@ def test_a_full_disk_is_told_and_then_continued(
     assert picture(tmp_path / "out") == picture(tmp_path / "whole")
 
 
-def test_a_killed_worker_is_told_in_one_line(take: Callable[..., Dataset], monkeypatch: pytest.MonkeyPatch) -> None:
-    class Killed:
-        def submit(self, *_: Any) -> Any:
-            raise stored_module.BrokenProcessPool("a child process terminated abruptly")
+def test_a_photo_that_kills_its_worker_is_refused_and_the_rest_is_kept(
+    take: Callable[..., Dataset], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(take_module, "store", _die_on_3)
+    dataset = take(processes=2)
+    assert [record.id for record in dataset.records()] == [str(number) for number in range(8) if number != 3]
+    refused = [json.loads(line) for line in (tmp_path / "out" / "rejected.jsonl").read_text().splitlines()]
+    assert {one["row"]: one["code"] for one in refused}[4] == "crashed"
 
-        def shutdown(self, **_: Any) -> None:
-            pass
 
-    with monkeypatch.context() as patch:
-        patch.setattr(stored_module, "ThreadPoolExecutor", lambda _: Killed())
-        with pytest.raises(DataError, match="a worker process died, perhaps for lack of memory: give the same command again"):
-            take()
-    assert take().records()
+def _die_on_3(folder: Path, photo: Path | bytes) -> Stored:
+    if isinstance(photo, Path) and photo.name == "3.jpg":
+        os.kill(os.getpid(), signal.SIGKILL)
+    return store(folder, photo)
 
 
 def test_the_keyboard_stops_it_with_a_word_on_how_to_go_on(
@@ -259,10 +262,10 @@ def test_a_source_that_changes_while_it_is_read_is_told(
 
 def test_workers_end_with_their_parent(tmp_path: Path) -> None:
     code = (
-        "import time\nfrom seeworth.data.stored import workers\n"
+        "import time\nfrom seeworth.data.workers import Workers\n"
         "if __name__ == '__main__':\n"
-        "    with workers(2) as pool:\n"
-        "        pool.submit(abs, 1).result(); print(*pool._processes, flush=True); time.sleep(60)\n"
+        "    with Workers(2) as workers:\n"
+        "        workers.submit(abs, [1], abs).result(); print(*workers._pool._processes, flush=True); time.sleep(60)\n"
     )
     (tmp_path / "parent.py").write_text(code)
     with subprocess.Popen([sys.executable, str(tmp_path / "parent.py")], stdout=subprocess.PIPE) as parent:

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-import seeworth.data.stored as stored_module
+import seeworth.data.workers as workers_module
 from seeworth.data.dataset import Dataset
 from seeworth.data.photo import open_photo
 from seeworth.data.run import run
@@ -73,7 +73,7 @@ def test_one_or_many_processes_give_the_same_dataset(
     table: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pools = []
-    monkeypatch.setattr(stored_module, "ProcessPoolExecutor", lambda *a, **k: pools.append(ProcessPoolExecutor(*a, **k)) or pools[-1])
+    monkeypatch.setattr(workers_module, "ProcessPoolExecutor", lambda *a, **k: pools.append(ProcessPoolExecutor(*a, **k)) or pools[-1])
     source = table(HEADER, *lines(40), "bad,BAGS,,0.jpg", "lost,BAGS,5,lost.jpg")
     one, two = take(source, tmp_path / "one"), take(source, tmp_path / "two", processes=2)
     assert len(pools) == 1

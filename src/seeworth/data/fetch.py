@@ -21,9 +21,9 @@ import heapq
 import random
 import time
 from collections import deque
-from concurrent.futures import Executor
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import count
 from pathlib import Path
 
@@ -33,8 +33,9 @@ from .cells import shown
 from .download import Body, Downloader, Failure
 from .ledger import Job, Ledger
 from .progress import Meter
-from .stored import Stored, store
+from .stored import Stored, crashed, store
 from .web import host_of
+from .workers import Workers
 
 _FIRST_WAIT = 1.0  # seconds; doubled for each further failure
 _LONGEST_WAIT = 60.0
@@ -77,10 +78,10 @@ class Fetch:
     """Fetches every job of a ledger; `run` once."""
 
     def __init__(
-        self, ledger: Ledger, folder: Path, downloader: Downloader, pool: Executor, meter: Meter,
+        self, ledger: Ledger, folder: Path, downloader: Downloader, workers: Workers, meter: Meter,
         *, connections: int, per_host: int, retries: int,
     ) -> None:  # fmt: skip
-        self.ledger, self.folder, self.downloader, self.pool, self.meter = ledger, folder, downloader, pool, meter
+        self.ledger, self.folder, self.downloader, self.workers, self.meter = ledger, folder, downloader, workers, meter
         self.connections, self.per_host, self.retries = connections, per_host, retries
         jobs = ledger.hosts()
         self.left = sum(number for _, number in jobs)
@@ -193,7 +194,7 @@ class Fetch:
 
     async def _decode(self, one: _Try, body: Body) -> None:
         try:
-            stored = await asyncio.get_running_loop().run_in_executor(self.pool, store, self.folder, body.data)
+            [stored] = await asyncio.wrap_future(self.workers.submit(partial(store, self.folder), [body.data], crashed))
         finally:
             if isinstance(body.data, Path):
                 body.data.unlink(missing_ok=True)

@@ -36,8 +36,9 @@ from .progress import watched
 from .resume import begin, sweep
 from .rows import Columns, Draft, RowReader, Seen
 from .sources import Source, open_source
-from .stored import Stored, processors
+from .stored import Stored
 from .take import take_photos
+from .workers import processors
 
 _FEW = 200  # rows; one process is done with them before others have started
 _HOW = {"output", "overwrite", "processes", "connections", "connections_per_host", "timeout", "retries"}  # change nothing in the dataset

@@ -1,4 +1,4 @@
-"""One photo into the dataset folder: what is done in a worker process, and the pool of such workers.
+"""One photo into the dataset folder: what is done in a worker process.
 
 Kept apart from `dataset` so that a worker starts without Arrow, aiohttp or SQLite. Knows nothing of tables, nor of where
 a photo's bytes come from.
@@ -7,22 +7,14 @@ a photo's bytes come from.
 from __future__ import annotations
 
 import hashlib
-import os
 import re
-import signal
-import threading
-from collections.abc import Generator, Sequence
-from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
-from dataclasses import dataclass
-from multiprocessing import get_context, parent_process
-from multiprocessing.connection import wait
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ..errors import DataError, PhotoError
+from ..errors import PhotoError
 from ..files import write_whole
-from .photo import normalise, read_photo
+from .look import look_of
+from .photo import normalise, open_photo, read_photo
 
 PHOTOS = "photos"
 
@@ -51,9 +43,24 @@ def store(folder: Path, photo: Path | bytes) -> Stored:
     return Stored(file_name, sha256, width, height, phash, look)
 
 
-def store_all(folder: Path, photos: Sequence[Path | bytes]) -> list[Stored]:
-    """Some photos, one after the other."""
-    return [store(folder, photo) for photo in photos]
+def crashed(photo: Path | bytes) -> Stored:
+    """What became of a photo whose decoder died of it, twice."""
+    where = f"{photo}" if isinstance(photo, Path) else f"{len(photo)} bytes"
+    return Stored(code="crashed", reason=f"{where}: its decoder crashed, or was killed for lack of memory, each of two times")
+
+
+def adopt(folder: Path, photo: tuple[Path, Stored]) -> Stored | None:
+    """A photo of another dataset folder into this one, as it was stored there; None when it is no longer what it was."""
+    path, before = photo
+    try:
+        data = read_photo(path)
+        if hashlib.sha256(data).hexdigest() != before.sha256:
+            return None
+        look = look_of(open_photo(data))
+    except PhotoError:
+        return None
+    store_photo(folder, data, path.suffix[1:])
+    return replace(before, look=look)
 
 
 def store_photo(folder: Path, data: bytes, extension: str) -> tuple[str, str]:
@@ -76,37 +83,3 @@ def store_photo(folder: Path, data: bytes, extension: str) -> tuple[str, str]:
             path.parent.mkdir(parents=True, exist_ok=True)
             write_whole(path, data)
     return file_name, sha256
-
-
-@contextmanager
-def workers(processes: int) -> Generator[Executor, None, None]:
-    """A pool of that many worker processes; for one, a thread of this process.
-
-    A worker ends when its parent does, even when that was killed. Raises DataError when a worker is killed.
-    """
-    pool: Executor
-    if processes == 1:
-        pool = ThreadPoolExecutor(1)
-    else:  # spawn, not fork: a process that already runs threads (a tracker, Arrow) cannot be forked safely
-        pool = ProcessPoolExecutor(processes, mp_context=get_context("spawn"), initializer=_follow_parent)
-    try:
-        yield pool
-    except BrokenProcessPool as problem:
-        raise DataError(
-            "a worker process died, perhaps for lack of memory: give the same command again, with --processes 1; it continues"
-        ) from problem
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-def processors() -> int:
-    """Processors this process may use; a container is often given fewer than the machine has."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _follow_parent() -> None:
-    """In a worker: leave the keyboard to the parent, and end with it; a pool's worker would wait for work for ever."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    parent = parent_process()
-    if parent:
-        threading.Thread(target=lambda: (wait([parent.sentinel]), os._exit(1)), daemon=True).start()

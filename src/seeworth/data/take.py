@@ -8,10 +8,11 @@ Knows nothing of records, ids or splits.
 from __future__ import annotations
 
 import asyncio
-import hashlib
 from collections.abc import Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import fields
+from functools import partial
+from itertools import islice
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -24,8 +25,9 @@ from .download import Downloader
 from .fetch import Fetch
 from .ledger import Ledger, key_of, state_of
 from .progress import metered
-from .stored import Stored, store_all, store_photo, workers
+from .stored import Stored, adopt, crashed, store
 from .web import host_of, web_url
+from .workers import Workers
 
 _CHUNK = 8  # photos that a worker is given at once
 _CHUNK_BYTES = 1 << 20  # of photos that stand in their rows
@@ -34,20 +36,19 @@ _JOBS = 1000  # URLs noted in one transaction
 
 def take_photos(photos: Iterable[Address], settings: ImportSettings, ledger: Ledger, processes: int) -> list[str]:
     """All photos into the ledger; return what the user may like to know. Raises OSError, DataError."""
-    with workers(processes) as pool:
-        _Taker(settings.output, ledger, pool, processes).take(photos)
-        reused = _reuse(settings.earlier, settings.output, ledger) if settings.earlier else 0
+    with Workers(processes) as workers:
+        _Taker(settings.output, ledger, workers).take(photos)
+        reused = _reuse(settings.earlier, settings.output, ledger, workers) if settings.earlier else 0
         if jobs := sum(number for _, number in ledger.hosts()):
-            asyncio.run(_fetch(settings, ledger, pool, jobs))
+            asyncio.run(_fetch(settings, ledger, workers, jobs))
     return [f"{reused} photos taken from {settings.earlier}, not fetched again"] if settings.earlier else []
 
 
 class _Taker:
     """Photos of this machine through the pool, a bounded number at a time; URLs into the ledger's list of jobs."""
 
-    def __init__(self, folder: Path, ledger: Ledger, pool: Executor, processes: int) -> None:
-        self.folder, self.ledger, self.pool = folder, ledger, pool
-        self.most = 3 * processes + 1  # chunks under way: each worker has one in hand, one waiting and one being noted
+    def __init__(self, folder: Path, ledger: Ledger, workers: Workers) -> None:
+        self.folder, self.ledger, self.workers = folder, ledger, workers
         self.chunk: list[tuple[bytes, str, Path | bytes]] = []
         self.size = 0
         self.jobs: list[tuple[bytes, str, str]] = []
@@ -92,10 +93,10 @@ class _Taker:
 
     def _submit(self) -> None:
         if self.chunk:
-            future = self.pool.submit(store_all, self.folder, [data for _, _, data in self.chunk])
+            future = self.workers.submit(partial(store, self.folder), [data for _, _, data in self.chunk], crashed)
             self.running[future] = [(key, state) for key, state, _ in self.chunk]
             self.chunk, self.size = [], 0
-        while len(self.running) >= self.most:
+        while len(self.running) >= self.workers.most:
             self._collect()
 
     def _collect(self) -> None:
@@ -105,24 +106,33 @@ class _Taker:
                 self.under_way.discard(key)
 
 
-async def _fetch(settings: ImportSettings, ledger: Ledger, pool: Executor, jobs: int) -> None:
+async def _fetch(settings: ImportSettings, ledger: Ledger, workers: Workers, jobs: int) -> None:
     downloader = Downloader(
         settings.output, connections=settings.connections, timeout=settings.timeout, allow_private=settings.allow_private_addresses
     )
     limits = {"connections": settings.connections, "per_host": settings.connections_per_host, "retries": settings.retries}
     with metered(jobs, "downloads") as meter:
         async with downloader:
-            await Fetch(ledger, settings.output, downloader, pool, meter, **limits).run()
+            await Fetch(ledger, settings.output, downloader, workers, meter, **limits).run()
 
 
-def _reuse(earlier: Path, folder: Path, ledger: Ledger) -> int:
+def _reuse(earlier: Path, folder: Path, ledger: Ledger, workers: Workers) -> int:
     """Photos that an earlier dataset fetched from the very URLs that are to be fetched now; return how many."""
     dataset = Dataset.open(earlier)
+    wanted = (
+        (key, (dataset.folder / stored.file_name, stored))
+        for key, stored in _fetched(dataset)
+        if ledger.is_job(key) and not ledger.is_done(key, "")
+    )
     count = 0
-    for key, stored in _fetched(dataset):
-        if ledger.is_job(key) and not ledger.is_done(key, "") and _copy(dataset.folder / stored.file_name, folder, stored):
-            ledger.put(key, stored)
-            count += 1
+    while window := list(islice(wanted, _CHUNK * workers.most)):
+        chunks = [window[start : start + _CHUNK] for start in range(0, len(window), _CHUNK)]
+        futures = [workers.submit(partial(adopt, folder), [photo for _, photo in chunk], lambda _: None) for chunk in chunks]
+        for chunk, future in zip(chunks, futures, strict=True):
+            for (key, _), stored in zip(chunk, future.result(), strict=True):
+                if stored:
+                    ledger.put(key, stored)
+                    count += 1
     ledger.drop_done_jobs()
     return count
 
@@ -142,15 +152,3 @@ def _fetched(dataset: Dataset) -> Iterator[tuple[bytes, Stored]]:
             except PhotoError:
                 continue
             yield key_of(RemotePhoto(str(url))), Stored(**{name: line[name] for name in names})
-
-
-def _copy(path: Path, folder: Path, stored: Stored) -> bool:
-    """Copy one stored photo; False when it is no longer what it was."""
-    try:
-        data = path.read_bytes()
-    except OSError:
-        return False
-    if hashlib.sha256(data).hexdigest() != stored.sha256:
-        return False
-    store_photo(folder, data, path.suffix[1:])
-    return True

@@ -76,7 +76,9 @@ class Phi3VImageProcessor(BaseImageProcessor):
         tiling = self.plan(*image.size)
         whole = self._normalise(_fit(image.convert("RGB"), tiling))
         tile = tiling.tile_size
-        glance = torch.nn.functional.interpolate(whole[None], size=(tile, tile), mode="bicubic", align_corners=False)
+        glance = whole[None]
+        if whole.shape[1:] != (tile, tile):  # bicubic to its own size is the same, bit by bit
+            glance = torch.nn.functional.interpolate(glance, size=(tile, tile), mode="bicubic", align_corners=False)
         grid = whole.reshape(3, tiling.rows, tile, tiling.columns, tile).permute(1, 3, 0, 2, 4)
         return torch.cat([glance, grid.reshape(-1, 3, tile, tile)]), tiling
 

@@ -35,9 +35,18 @@ class MuonWithAdamW(Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
-        """One step of both parts; a closure is not supported, as in the Trainer none is given."""
-        for part in self.parts:
-            part.step()
+        """One step of both parts; a closure is not supported, as in the Trainer none is given.
+
+        On a CPU in one thread: the matrices are small, and meeting the other threads after each of some hundred products costs
+        more than they help, a hundred times more when another process holds their core.
+        """
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)
+        try:
+            for part in self.parts:
+                part.step()
+        finally:
+            torch.set_num_threads(threads)
 
     def state_dict(self) -> dict[str, Any]:
         return {"parts": [part.state_dict() for part in self.parts]}

@@ -89,6 +89,7 @@ def workers(processes: int) -> Generator[Executor, None, None]:
     else:  # spawn, not fork: a process that already runs threads (a tracker, Arrow) cannot be forked safely
         pool = ProcessPoolExecutor(processes, mp_context=get_context("spawn"), initializer=_follow_parent)
     try:
+        pool.submit(int)  # so that they start now, while the first photos are looked for
         yield pool
     except BrokenProcessPool as problem:
         raise DataError(

@@ -92,6 +92,7 @@ class Fetch:
         self._tickets = count(1)
         self._running = self._running_doubtful = 0
         self._wake = asyncio.Event()
+        self._broken = False
 
     async def run(self) -> None:
         """Until every job is settled. Raises what storing a photo raises, and DataError."""
@@ -99,7 +100,7 @@ class Fetch:
             async with asyncio.TaskGroup() as group:
                 for host in self._hosts.values():
                     self._place(host)
-                while self.left:
+                while self.left and not self._broken:
                     self._wake.clear()
                     wait = self._start(group)
                     with suppress(TimeoutError):
@@ -168,6 +169,9 @@ class Fetch:
         try:
             if body := await self._ask(host, one):
                 await self._decode(one, body)
+        except BaseException:  # the disk is full, a worker died, Ctrl-C: nothing more is begun
+            self._broken = True
+            raise
         finally:
             self._running -= 1
             self._wake.set()

@@ -10,9 +10,10 @@ product photos of 640 pixels. Three ways, side by side:
             without a session does), bytes written to a file; nothing decoded. Its rate is per photo, so that a part is enough
     limit   the slower of connections / latency and what bare Pillow decodes on the cores of this machine
 
-Predicted before the first run, for two cores: naive 9 photos/s (100 ms and a connection each); limit 32 connections to
+Predicted before the first run, for two cores: naive 9 photos/s (100 ms and a connection each); limit with 32 connections to
 one host / 0.1 s = 320 photos/s, decoding at 3 ms a photo 650/s on two cores, of which the server and the event loop take
-one third; ours 250 photos/s, 28 times the loop; peak memory of the parent 150 MB, of a worker 70 MB.
+one third; ours 250 photos/s, 28 times the loop; peak memory of the parent 150 MB, of a worker 70 MB. (The default has
+become 48 since.)
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ SIZE = 640  # pixels, longer side
 
 def main(photos: int, naive: int, latency: float) -> None:
     """Print a line for each way."""
-    drawn = draw_photos(min(photos, 100))
+    drawn = draw_photos(min(photos, 100), SIZE)
     with tempfile.TemporaryDirectory() as name, serve(drawn, latency) as port:
         folder = Path(name)
         urls = [f"http://127.0.0.1:{port}/{number}.jpg" for number in range(photos)]
@@ -67,9 +68,9 @@ def main(photos: int, naive: int, latency: float) -> None:
         print(f"peak memory: {parent:.0f} MB, its largest child {worker:.0f} MB")
 
 
-def draw_photos(count: int) -> list[bytes]:
-    """Product photos as JPEG; no two alike, so that none is stored for another."""
-    return [draw(product.traits, SIZE, np.random.default_rng([0, number])) for number, product in enumerate(plan(count, 0))]
+def draw_photos(count: int, size: int) -> list[bytes]:
+    """Product photos as JPEG, `size` pixels on the longer side; no two alike, so that none is stored for another."""
+    return [draw(product.traits, size, np.random.default_rng([0, number])) for number, product in enumerate(plan(count, 0))]
 
 
 @contextmanager

@@ -18,10 +18,10 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from seeworth.data.groups import Member, group_records
-from seeworth.data.look import FAR, SIZE
-from seeworth.data.near import BANDS
-from seeworth.data.split import split_records
+from seeworth.data.photo.look import FAR, SIZE
+from seeworth.data.split.deal import split_records
+from seeworth.data.split.groups import Member, group_records
+from seeworth.data.split.near import BANDS
 
 SUBSET = 20_000  # records of the naive way
 

@@ -1,15 +1,15 @@
 """Claims: an import costs little more than decoding its photos, and its memory hardly grows with its rows.
 
-    python benchmarks/import_.py [--photos 3000] [--rows 10000 100000]
+    python benchmarks/import_.py [--photos 1500] [--sizes 640 1280] [--rows 10000 100000]
 
-Rate: `seeworth import` of a table and its product photos of 640 pixels (JPEG, 50 kB each), whole, against the limit,
+Rate: `seeworth import` of a table and its drawn product photos of 640 and 1280 pixels (JPEG), whole, against the limit,
 bare Pillow decoding the very same files, on one core and on all. Both ways of import, one process and one a core, each
 beside the limit of as many cores; ours / limit is the part of the cores' time that goes into decoding.
 
 Memory: tables of 10,000 and 100,000 rows that share 500 small photos (so that the disk is not what is measured), each
 imported by a process of its own; its peak resident memory, before (modules loaded) and after, and the bytes a row of the growth.
 
-Predicted before the first run: 0.75 of bare decoding on one core (decode 3 ms, perceptual hash 0.5, the row's three
+Predicted before the first run, for 640 pixels: 0.75 of bare decoding on one core (decode 3 ms, perceptual hash 0.5, the row's three
 readings and the ledger 0.3, hash and write 0.2), 0.7 on two, where starting the workers costs a second; growth of 300
 bytes a row, of which 130 are the ids that `metadata` holds.
 """
@@ -46,19 +46,21 @@ print(before, peak())
 """
 
 
-def main(photos: int, rows: list[int]) -> None:
+def main(photos: int, sizes: list[int], rows: list[int]) -> None:
+    for size in sizes:
+        with tempfile.TemporaryDirectory() as name:
+            rates(Path(name), photos, size)
     with tempfile.TemporaryDirectory() as name:
-        rates(Path(name), photos)
         memory(Path(name), rows)
 
 
-def rates(folder: Path, photos: int) -> None:
-    drawn = draw_photos(min(photos, 100))
+def rates(folder: Path, photos: int, size: int) -> None:
+    drawn = draw_photos(min(photos, 100), size)
     files = [folder / f"{number}.jpg" for number in range(photos)]
     for number, file in enumerate(files):
         file.write_bytes(drawn[number % len(drawn)] + str(number).encode())  # bytes behind the end: no two photos are the same
     table = write_table(folder / "photos.csv", [file.name for file in files])
-    print(f"{photos} photos of {sum(map(len, drawn)) / len(drawn) / 1000:.0f} kB, {os.cpu_count()} cores")
+    print(f"{photos} photos of {size} pixels, {sum(map(len, drawn)) / len(drawn) / 1000:.0f} kB, {os.cpu_count()} cores")
     print(f"{'':22}photos a second of the clock     photos a second of processor time")
     print(f"{'':22}ours  limit  ours/limit          ours  limit  ours/limit")
     cores = len(os.sched_getaffinity(0))
@@ -91,7 +93,7 @@ def decode(file: Path) -> None:
 
 
 def memory(folder: Path, sizes: list[int]) -> None:
-    small = draw_photos(50)
+    small = draw_photos(50, 64)
     for number in range(500):
         image = Image.open(io.BytesIO(small[number % 50])).resize((48, 48))
         image.putpixel((0, 0), (number % 256, number // 256, 0))
@@ -119,7 +121,8 @@ def write_table(path: Path, photos: list[str]) -> Path:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--photos", type=int, default=3000)
+    parser.add_argument("--photos", type=int, default=1500)
+    parser.add_argument("--sizes", type=int, nargs="*", default=[640, 1280])
     parser.add_argument("--rows", type=int, nargs="*", default=[10_000, 100_000])
     arguments = parser.parse_args()
-    main(arguments.photos, arguments.rows)
+    main(arguments.photos, arguments.sizes, arguments.rows)

@@ -2,7 +2,7 @@
 
     python benchmarks/near_identical.py --groceries ../shared/data/groceries --drawn DATASET
 
-Two sets: real photos (their title is the product) and drawn ones (their group is). Ours is the rule of `seeworth.data.look`;
+Two sets: real photos (their title is the product) and drawn ones (their group is). Ours is the rule of `seeworth.data.photo.look`;
 the naive way is the perceptual hash alone, at several distances. For each: pairs of different products that are linked, the
 largest chain they make, and of every fourth photo the share of altered copies that is linked to it.
 """
@@ -20,9 +20,9 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageEnhance, ImageOps
 
 from seeworth.data.dataset import Dataset
-from seeworth.data.look import FAR, Looks, look_of, phash
-from seeworth.data.near import look_alikes
-from seeworth.data.photo import open_photo
+from seeworth.data.photo.decode import open_photo
+from seeworth.data.photo.look import FAR, Looks, look_of, phash
+from seeworth.data.split.near import look_alikes
 
 DISTANCES = (0, 4, 8, 12, 16)
 Picture = Image.Image

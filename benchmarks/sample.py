@@ -21,7 +21,7 @@ WORK = """
 import csv, json, resource, sys, time
 from pathlib import Path
 way, rows, folder, processes, like = sys.argv[1], int(sys.argv[2]), Path(sys.argv[3]), int(sys.argv[4]), sys.argv[5]
-from seeworth.data import sample
+from seeworth.data.sample import run as sample
 from seeworth.data.draw.catalogue import plan
 from seeworth.settings import SampleSettings
 

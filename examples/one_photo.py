@@ -13,7 +13,7 @@ from pathlib import Path
 from PIL import Image
 
 from seeworth.data.dataset import Dataset
-from seeworth.data.sample import run as sample
+from seeworth.data.sample.run import run as sample
 from seeworth.evaluate.score import score
 from seeworth.predict.vlm import load_run
 from seeworth.settings import SampleSettings, TrainSettings

@@ -9,7 +9,7 @@ import pytest
 from corpus.bytes import encoded, scene
 from corpus.cells import TEXTS
 
-from seeworth.data.rows import Columns, Draft, RowReader
+from seeworth.data.rows.reader import Columns, Draft, RowReader
 from seeworth.data.sources import SourceRow, open_source
 from seeworth.encode import IGNORED, Encoder
 from seeworth.phi3v.tiny import make_tiny

@@ -19,9 +19,9 @@ from .errors import SeeworthError
 
 # verb: (settings class, where the work is, whether required settings are positional)
 VERBS: dict[str, tuple[type[Any], str, bool]] = {
-    "sample": (s.SampleSettings, "seeworth.data.sample:run", True),
+    "sample": (s.SampleSettings, "seeworth.data.sample.run:run", True),
     "import": (s.ImportSettings, "seeworth.data.run:run", True),
-    "check": (s.CheckSettings, "seeworth.data.check:run", True),
+    "check": (s.CheckSettings, "seeworth.data.check.run:run", True),
     "train": (s.TrainSettings, "seeworth.train.run:run", False),
     "predict": (s.PredictSettings, "seeworth.predict.run:run", True),
     "evaluate": (s.EvaluateSettings, "seeworth.report.run:evaluate_and_report", True),

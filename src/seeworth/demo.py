@@ -53,7 +53,7 @@ def _stage(name: str, done: Path, work: Callable[[], None]) -> bool:
 
 
 def _sample(settings: DemoSettings, data: Path) -> None:
-    from .data.sample import run as sample
+    from .data.sample.run import run as sample
 
     sample(SampleSettings(output=data, rows=settings.rows, seed=settings.seed, overwrite=data.exists()))
 

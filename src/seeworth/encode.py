@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from .data.photo import open_photo
+from .data.photo.decode import open_photo
 from .errors import PhotoError
 from .phi3v import Phi3VProcessor
 from .record import Record

@@ -50,9 +50,9 @@ class ImportSettings:
     """Decides which groups go to which split."""
     earlier: Path | None = None
     """An earlier dataset folder of the same source: its records keep their split, its downloaded photos are not fetched again."""
-    connections: int = 64
+    connections: int = 96
     """Photos fetched from the web at once, in all."""
-    connections_per_host: int = 32
+    connections_per_host: int = 48
     """Photos fetched at once from one host; it starts with 2, and a host that fails or asks for patience gets fewer."""
     timeout: float = 30.0
     """Seconds without a byte after which a download is broken off; connecting may take a third of it, a whole photo four times of it."""

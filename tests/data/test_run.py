@@ -15,7 +15,7 @@ import pytest
 
 import seeworth.data.workers as workers_module
 from seeworth.data.dataset import Dataset
-from seeworth.data.photo import open_photo
+from seeworth.data.photo.decode import open_photo
 from seeworth.data.run import run
 from seeworth.errors import DataError, SeeworthError, SettingsError
 from seeworth.settings import ImportSettings
@@ -259,7 +259,7 @@ def test_the_groceries_task_loads() -> None:
 
 
 def test_every_code_of_a_refusal_stands_in_the_docs() -> None:
-    source = "".join(path.read_text(encoding="utf-8") for path in (REPOSITORY / "src/seeworth/data").glob("*.py"))
+    source = "".join(path.read_text(encoding="utf-8") for path in (REPOSITORY / "src/seeworth/data").rglob("*.py"))
     codes = set(re.findall(r'(?:Cell|Photo)Error\(\s*"(\w+)"', source)) | set(re.findall(r'code(?:, \w+)? = "(\w+)"', source))
     codes |= set(re.findall(r'(?:Failure\("\w+", |Stored\(code=)"(\w+)"', source))
     codes |= {"duplicate_id", "no_class", "row_shape", "number_zero", "number_unreadable", "category_unknown", "category_missing"}

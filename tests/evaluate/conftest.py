@@ -15,7 +15,7 @@ import pytest
 from PIL import Image, ImageDraw
 
 from seeworth.data.dataset import Dataset, Row, prepare_folder, store_photo, write_dataset
-from seeworth.data.photo import open_photo
+from seeworth.data.photo.decode import open_photo
 from seeworth.record import Record, Split
 from seeworth.task import Field, Task
 

@@ -24,7 +24,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "data"))
 from corpus.bytes import encoded, noise, scene
 from corpus.photos import FORMS, kept, refused
 
-from seeworth.data.photo import normalise
+from seeworth.data.photo.decode import normalise
 from seeworth.errors import PhotoError
 
 SECONDS = 2.0  # of processor time for one file

@@ -17,7 +17,7 @@ from PIL import Image
 
 from ..errors import DataError
 from ..record import Record
-from .photo import open_photo
+from .photo.decode import open_photo
 
 Ints: TypeAlias = NDArray[np.int64]
 

@@ -31,8 +31,8 @@ from ..errors import DataError, SettingsError, told_as
 from ..files import DRAFT, write_whole
 from ..record import Record, Split, Value
 from ..task import Task
+from .intake.stored import PHOTOS, store_photo
 from .metadata import COLUMNS, UNASSIGNED, Row, Tally, some, write_metadata
-from .stored import PHOTOS, store_photo
 
 __all__ = [
     "COLUMNS",

@@ -27,17 +27,17 @@ from ..errors import DataError, SettingsError
 from ..record import Split
 from ..settings import ImportSettings, to_plain
 from ..task import Task, task_columns
-from .address import Address
 from .dataset import MANIFEST, REJECTED, UNASSIGNED, Dataset, Rejected, Row, write_dataset, write_rejected
-from .divide import Before, Division, Entry, divide, stratum_field
-from .groups import Member
-from .ledger import Ledger, key_of
+from .intake.ledger import Ledger, key_of
+from .intake.resume import begin, sweep
+from .intake.stored import Stored
+from .intake.take import take_photos
 from .progress import watched
-from .resume import begin, sweep
-from .rows import Columns, Draft, RowReader, Seen
+from .rows.address import Address
+from .rows.reader import Columns, Draft, RowReader, Seen
 from .sources import Source, open_source
-from .stored import Stored
-from .take import take_photos
+from .split.divide import Before, Division, Entry, divide, stratum_field
+from .split.groups import Member
 from .workers import processors
 
 _FEW = 200  # rows; one process is done with them before others have started

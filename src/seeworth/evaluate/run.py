@@ -18,7 +18,7 @@ from rich.console import Console
 
 from ..data.ablate import blank, swap
 from ..data.dataset import Dataset
-from ..data.photo import open_photo
+from ..data.photo.decode import open_photo
 from ..errors import DataError, RunError, SettingsError
 from ..predict.baselines import baselines
 from ..predict.predictor import Predictor

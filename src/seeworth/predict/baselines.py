@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from ..data.photo import open_photo
+from ..data.photo.decode import open_photo
 from ..errors import DataError
 from ..record import Prediction, Record, Value
 from ..task import Field, Task

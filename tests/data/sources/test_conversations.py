@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from seeworth.data.rows import Columns, Draft, RowReader
+from seeworth.data.rows.reader import Columns, Draft, RowReader
 from seeworth.data.sources import ConversationTable, Source, open_source
 
 PNG = "data:image/png;base64,AAAA"

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from seeworth.data.rows import Columns
+from seeworth.data.rows.reader import Columns
 from seeworth.data.sources import ImageFolder, open_source
 from seeworth.errors import DataError
 

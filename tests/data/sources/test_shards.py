@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from seeworth.data.rows import Columns
+from seeworth.data.rows.reader import Columns
 from seeworth.data.sources import Shards, Source, open_source
 from seeworth.data.sources.shards import split_in
 from seeworth.errors import DataError

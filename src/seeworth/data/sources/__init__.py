@@ -15,7 +15,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ...errors import DataError, told_as
-from ..cells import shown
+from ..rows.cells import shown
 from .columnar import holds_photos
 from .conversations import ConversationTable, turns_key
 from .folder import ImageFolder, PhotoTable, metadata_in, unnamed_photos

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from ...task import Field, Task
-from ..cells import shown
+from ..rows.cells import shown
 from .jsonl import json_text, text_of
 from .source import MAX_FREE_TEXT, BadCell, SourceRow, proper_row
 

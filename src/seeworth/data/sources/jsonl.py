@@ -16,8 +16,8 @@ from typing import IO, Any
 
 from ...errors import DataError
 from ...task import Task
-from ..cells import shown
-from ..photo import MAX_BYTES
+from ..photo.decode import MAX_BYTES
+from ..rows.cells import shown
 from .source import MAX_COLUMNS, MAX_TEXT, BadCell, SourceRow, column_names, proper_row
 from .text import marked_encoding, open_text, told
 

@@ -15,8 +15,8 @@ from typing import Protocol
 
 from ...errors import DataError
 from ...task import Task
-from ..cells import clean_text, shown
-from ..photo import MAX_BYTES
+from ..photo.decode import MAX_BYTES
+from ..rows.cells import clean_text, shown
 
 MAX_CELL = 1_000_000  # characters of a cell
 MAX_COLUMNS = 1_000  # more of them are data that was written as names

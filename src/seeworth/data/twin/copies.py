@@ -19,7 +19,7 @@ from PIL import Image
 from ...errors import DataError
 from ..dataset import Dataset
 from ..metadata import Row
-from ..photo import open_photo
+from ..photo.decode import open_photo
 from .kinds import is_missing
 from .learn import GROUP, ID, Columns, Structure, learn
 from .words import key

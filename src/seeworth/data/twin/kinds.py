@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Literal, TypeAlias
 
-from ..cells import MISSING
+from ..rows.cells import MISSING
 from .codes import EMAIL, PHONE, URL
 from .numbers import DateModel, Writing
 

@@ -20,11 +20,11 @@ from ...errors import SettingsError
 from ...files import write_whole
 from ...settings import SampleSettings
 from ..dataset import Dataset, Row, prepare_folder, store_photo, write_dataset, write_table_note
-from ..look import phash
-from ..photo import open_photo
+from ..photo.decode import open_photo
+from ..photo.look import phash
 from ..progress import quarters
-from ..sample import check, summary
-from ..table import TableFile, as_csv
+from ..sample.run import check, summary
+from ..sample.table import TableFile, as_csv
 from ..workers import in_order, processors
 from . import page
 from .copies import Copy, RealSet, refuse

@@ -20,7 +20,7 @@ from decimal import Decimal
 from random import Random
 from statistics import median
 
-from ..cells import CellError, NumberFormat
+from ..rows.cells import CellError, NumberFormat
 from .texts import Weighted
 
 BORROW = 8  # groups at which a category's own distribution counts as much as that of all

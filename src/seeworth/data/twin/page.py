@@ -17,7 +17,7 @@ from ...page.charts import Line
 from ...page.charts import lines as line_chart
 from ...page.render import data_uri, render, thumbnail
 from ..metadata import Row
-from ..photo import open_photo
+from ..photo.decode import open_photo
 from .learn import K, Structure
 from .measure import NEAREST, SPLITS, Distance, Figures, Interval, Nearest
 

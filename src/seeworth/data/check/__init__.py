@@ -1,0 +1,1 @@
+"""`seeworth check`: a dataset folder judged from itself."""

@@ -1,0 +1,77 @@
+"""Every photo of a dataset folder opened once, in worker processes: is it there, whole, and the one that the table names.
+
+Knows nothing of records, groups or splits.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from functools import partial
+from itertools import islice
+from multiprocessing import get_context
+from pathlib import Path
+from typing import NamedTuple
+
+from ...errors import DataError, PhotoError
+from ..photo.decode import open_photo, read_photo
+from ..photo.look import look_of, phash
+
+_FEW = 200  # photos; one process is done with them before others have started
+_WINDOW = 2048  # photos given to the pool at a time
+_NAME = re.compile(r"photos/[0-9a-f]{2}/[0-9a-f]{64}\.[a-z0-9]{1,8}")
+
+
+class Named(NamedTuple):
+    """A photo as metadata.parquet names it."""
+
+    file_name: str
+    sha256: str
+    width: int
+    height: int
+
+
+class Seen(NamedTuple):
+    """A photo as it is: how it looks, or the code and the words of what is wrong with it."""
+
+    phash: str
+    look: str
+    code: str = ""
+    reason: str = ""
+
+
+def look_at_all(folder: Path, photos: Sequence[Named], processes: int) -> Iterator[Seen]:
+    """Each photo, in order. `processes` 0 takes one for each processor. Raises DataError when a worker dies."""
+    look = partial(look_at, folder.resolve())
+    processes = processes or (len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+    if processes == 1 or len(photos) <= _FEW:
+        yield from map(look, photos)
+        return
+    waiting = iter(photos)
+    with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:  # spawn: see `run`
+        try:
+            while window := list(islice(waiting, _WINDOW)):
+                yield from pool.map(look, window, chunksize=8)
+        except BrokenProcessPool as problem:
+            raise DataError(f"{folder}: a worker process died, perhaps for lack of memory: try --processes 1") from problem
+
+
+def look_at(folder: Path, photo: Named) -> Seen:
+    """Open one photo. Codes: those of `photo.open_photo`, and outside, changed (other bytes), size_differs."""
+    path = folder / photo.file_name
+    try:
+        if not _NAME.fullmatch(photo.file_name) or path.resolve() != path:
+            raise PhotoError("outside", f"{photo.file_name!r} is no photo of this folder, or a link")
+        data = read_photo(path)
+        image = open_photo(data)
+        if (found := hashlib.sha256(data).hexdigest()) != photo.sha256:
+            raise PhotoError("changed", f"its bytes are not those that were stored: SHA-256 {found[:12]}…, expected {photo.sha256[:12]}…")
+        if image.size != (photo.width, photo.height):
+            raise PhotoError("size_differs", f"{image.width} x {image.height} pixels, the table says {photo.width} x {photo.height}")
+    except PhotoError as problem:
+        return Seen("", "", problem.code, str(problem))
+    return Seen(phash(image), look_of(image))

@@ -1,0 +1,1 @@
+"""`seeworth sample`: a shop's products planned, drawn (by `draw`) and written."""

@@ -1,0 +1,1 @@
+"""What belongs together, and in which split it stands."""

@@ -1,0 +1,63 @@
+"""Where a photo is: files inside the source's folder, web addresses, and everything that is neither."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from seeworth.data.rows.address import LocalPhoto, RemotePhoto, address_of
+from seeworth.errors import PhotoError
+
+
+def tree(root: Path, *names: str) -> Path:
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).touch()
+    return root
+
+
+def test_photo_paths_stay_in_their_folder(tmp_path: Path) -> None:
+    home = tree(tmp_path / "home", "a.jpg", "sub/b.jpg")
+    tree(tmp_path, "secret.jpg")
+    (home / "link.jpg").symlink_to(tmp_path / "secret.jpg")
+    (home / "up").symlink_to(tmp_path)
+    (home / "inner.jpg").symlink_to("a.jpg")
+    for cell in ("a.jpg", " a.jpg ", "sub/../a.jpg", "./a.jpg", str(home / "a.jpg"), "inner.jpg"):
+        assert address_of(home, cell) == LocalPhoto((home / "a.jpg").resolve())
+    assert address_of(home, r"sub\b.jpg") == LocalPhoto((home / "sub/b.jpg").resolve())
+    for cell in ("../secret.jpg", str(tmp_path / "secret.jpg"), "link.jpg", "up/secret.jpg", r"..\secret.jpg", "/etc/passwd"):
+        with pytest.raises(PhotoError, match="leaves the folder") as problem:
+            address_of(home, cell)
+        assert problem.value.code == "outside"
+
+
+@pytest.mark.parametrize(
+    ("cell", "code"),
+    [
+        ("", "photo_missing"),
+        ("N.A.", "photo_missing"),
+        ("//cdn.example/1.jpg", "bad_address"),
+        ("file:///etc/passwd", "bad_address"),
+        ("data:image/png;base64,AAAA", "bad_address"),
+        ("s3://bucket/1.jpg", "bad_address"),
+        ("a\0b.jpg", "missing"),
+    ],
+)
+def test_what_is_no_path_has_its_code(tmp_path: Path, cell: str, code: str) -> None:
+    with pytest.raises(PhotoError) as problem:
+        address_of(tmp_path, cell)
+    assert problem.value.code == code
+
+
+@pytest.mark.parametrize("cell", ["https://shop.example/1.jpg", " HTTP://shop.example/1"])
+def test_a_web_address_is_a_remote_photo(tmp_path: Path, cell: str) -> None:
+    assert address_of(tmp_path, cell) == RemotePhoto(cell.strip())
+
+
+def test_a_circle_of_links_is_no_photo(tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").symlink_to("b.jpg")
+    (tmp_path / "b.jpg").symlink_to("a.jpg")
+    with pytest.raises(PhotoError) as problem:
+        address_of(tmp_path, "a.jpg")
+    assert problem.value.code == "missing"

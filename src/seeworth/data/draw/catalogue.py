@@ -117,7 +117,7 @@ KINDS: tuple[Kind, ...] = (
     Kind("SUNGLASSES", "Sunglasses", "ACCESSORIES", "EYEWEAR", 190,
          {"Acetate": 1.0, "Steel": 1.5, "Gold": 4.0}, {"Square": 1.0, "Round": 1.2, "Cat-Eye": 1.45}, {"Small": 0.65, "Oversized": 1.7}),
     Kind("WATCHES", "Watch", "ACCESSORIES", "WATCHES AND JEWELLERY", 1500,
-         {"Leather": 0.7, "Steel": 1.2, "Gold": 8.0}, {PLAIN: 1.0, "Diamond-Set": 3.2}, {"Small": 0.6, "Large": 1.6}, 0.8),
+         {"Leather": 0.7, "Steel": 1.2, "Gold": 8.0}, {PLAIN: 1.0, "Diamond-Set": 3.2}, {"Small": 0.6, "Large": 1.55}, 0.8),
     Kind("JEWELLERY", "Necklace", "ACCESSORIES", "WATCHES AND JEWELLERY", 330,
          {"Silver": 1.0, "Gold": 4.5}, {PLAIN: 1.0, "Diamond-Set": 3.5}, {"Short": 0.65, "Long": 1.7}),
     Kind("BOOTS", "Boots", "SHOES", "BOOTS", 820,

@@ -1,7 +1,7 @@
 """`seeworth check DATASET`: proves that a dataset folder will train, before the hours are spent.
 
-From the folder alone: `check_table` counts what the table says, `check_photos` opens every photo, and here both are judged
-printed, and drawn by `check_page`. Changes nothing in the folder. Each finding has a tone:
+From the folder alone: `table` counts what the table says, `photos` opens every photo, and here both are judged, printed, and
+drawn by `page`. Changes nothing in the folder. Each finding has a tone:
 
     bad      it would not train, or what is measured on it would be wrong: exit status 1
     mixed    it will train, but a person should know

@@ -14,7 +14,7 @@ from .settings import DemoSettings, EvaluateSettings, SampleSettings, TrainSetti
 # What the tiny model wants on a CPU; recipes/tiny.yaml holds the same, and a test keeps them equal.
 TINY = {
     "model": "tiny",
-    "num_train_epochs": 6.5,
+    "num_train_epochs": 6.2,
     "per_device_train_batch_size": 32,
     "per_device_eval_batch_size": 32,
     "gradient_accumulation_steps": 1,

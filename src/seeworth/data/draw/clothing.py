@@ -119,9 +119,10 @@ def trench(traits: Traits, rng: Random) -> list[Part]:
     parts.append(Part(_sides(collar), "trim", puff=0.05))
     parts.append(Part(_sides(limb(path((0.25, 0.02), (0.47, 0.10)), [0.09, 0.10])), "trim", puff=0.03))
     parts.append(_buttons(*((x, y) for y in (0.36, 0.53, 0.88) for x in (-0.13, 0.17)), radius=0.033))
-    parts.append(Part((box(-0.39, 0.63, 0.39, 0.735, 0.02),), "strap", puff=0.03))
+    belt = "white" if traits.colour in ("Black", "Navy") else "dark"
+    parts.append(Part((box(-0.40, 0.605, 0.40, 0.755, 0.02),), belt, puff=0.03))
     end = limb(path((0.02, 0.68), (0.07, 0.85), (0.03 + float(rng.uniform(-0.03, 0.05)), 1.06)), [0.09, 0.10, 0.10])
-    parts.append(Part((end,), "strap", puff=0.03))
+    parts.append(Part((end,), belt, puff=0.03))
     parts.append(Part((box(-0.09, 0.60, 0.07, 0.765, 0.03),), "metal", holes=(box(-0.055, 0.64, 0.035, 0.725),), puff=0.02))
     return parts
 
@@ -133,9 +134,9 @@ def jacket(traits: Traits, rng: Random) -> list[Part]:
     parts = _garment(cut, rng, ribbed=True)
     parts.append(Part(_sides(path((0.015, 0.13), (0.0, 0.0), (0.10, -0.10), (0.20, -0.07), (0.19, 0.03))), "trim", puff=0.05))
     pocket = path((0.20, length - 0.42), (0.34, length - 0.20))
-    parts.append(Part((), "metal", ((pocket, 0.03), (mirror(pocket), 0.03)), puff=0.01, shadow=0.3))
-    parts.append(Part((), "metal", ((path((0, 0.06), (0, length + 0.02)), 0.035),), puff=0.01, shadow=0.5))
-    parts.append(Part((box(-0.025, 0.10, 0.025, 0.20, 0.02),), "metal", puff=0.01))
+    parts.append(Part((), "metal", ((pocket, 0.045), (mirror(pocket), 0.045)), puff=0.01, shadow=0.3))
+    parts.append(Part((), "metal", ((path((0, 0.06), (0, length + 0.02)), 0.07),), puff=0.01, shadow=0.5))
+    parts.append(Part((box(-0.045, 0.10, 0.045, 0.22, 0.02),), "metal", puff=0.01))
     return parts
 
 
@@ -146,9 +147,10 @@ def shirt(traits: Traits, rng: Random) -> list[Part]:
         spread=0.42 if short else 0.22)
     parts = _garment(cut, rng, (curve((-0.05, 0.14), (-0.05, 1.15)), curve((0.05, 0.14), (0.05, 1.15))))
     parts.append(Part((box(0.15, 0.38, 0.34, 0.60, 0.02),), puff=0.02, shadow=0.4))
-    collar = path((0.0, 0.13), (0.05, -0.10), (0.16, -0.08), (0.20, 0.0), (0.17, 0.20))
-    parts.append(Part(_sides(collar), puff=0.04, grain=0.5))
-    parts.append(_buttons(*((0.0, y) for y in np.linspace(0.2, 1.0, 6)), radius=0.02))
+    parts.append(Part((box(-0.055, 0.14, 0.055, 1.10, 0.01),), "edge", puff=0.02, shadow=0.3))
+    collar = path((0.0, 0.15), (0.05, -0.11), (0.17, -0.09), (0.22, 0.0), (0.19, 0.23))
+    parts.append(Part(_sides(collar), "edge", puff=0.04))
+    parts.append(_buttons(*((0.0, y) for y in np.linspace(0.2, 1.0, 6)), radius=0.026))
     return parts
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .catalogue import Traits
-from .geometry import Part, Points, both, box, curve, ellipse, limb, mirror, path, smooth
+from .geometry import Part, Points, Role, both, box, curve, ellipse, limb, mirror, path, smooth
 
 Random = np.random.Generator
 
@@ -119,7 +119,7 @@ def trench(traits: Traits, rng: Random) -> list[Part]:
     parts.append(Part(_sides(collar), "trim", puff=0.05))
     parts.append(Part(_sides(limb(path((0.25, 0.02), (0.47, 0.10)), [0.09, 0.10])), "trim", puff=0.03))
     parts.append(_buttons(*((x, y) for y in (0.36, 0.53, 0.88) for x in (-0.13, 0.17)), radius=0.033))
-    belt = "white" if traits.colour in ("Black", "Navy") else "dark"
+    belt: Role = "white" if traits.colour in ("Black", "Navy") else "dark"
     parts.append(Part((box(-0.40, 0.605, 0.40, 0.755, 0.02),), belt, puff=0.03))
     end = limb(path((0.02, 0.68), (0.07, 0.85), (0.03 + float(rng.uniform(-0.03, 0.05)), 1.06)), [0.09, 0.10, 0.10])
     parts.append(Part((end,), belt, puff=0.03))

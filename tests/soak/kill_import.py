@@ -1,6 +1,6 @@
 """Proof: an import that is killed again and again ends as the undisturbed one, byte for byte, and fetches nothing twice.
 
-    python tests/soak/kill_import.py [--kills 200] [--rows 60] [--seed 0] [--processes 2]
+    python tests/soak/kill_import.py [--kills 200] [--rows 60] [--seed 0] [--processes 2] [--fork]
 
 Rows of local photos and of URLs of a local server that errs, stalls, asks for patience, cuts bodies short, redirects and
 sends web pages. Each run of `seeworth import` is a process group of its own and gets SIGKILL, workers and all, at a
@@ -160,6 +160,8 @@ def soak(kills: int, rows: int, seed: int, processes: int, folder: Path, *, form
             assert fetched <= urls + killed * CONNECTIONS, f"{fetched} photos sent whole, {urls} URLs, {killed} kills"
             done, imports, most = done + killed, imports + 1, max(most, fetched)
             shutil.rmtree(folder / "out")
+            if form is Command:
+                print(f"{imports} imports, {done} kills, {fetched} photos fetched for {urls} URLs", flush=True)
     return {"kills": done, "imports": imports, "urls": urls, "most fetched": most, "files": len(wanted), "seconds undisturbed": seconds}
 
 
@@ -190,6 +192,7 @@ if __name__ == "__main__":
     parser.add_argument("--rows", type=int, default=60)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("--fork", dest="form", action="store_const", const=Fork, default=Command, help="one process, forked: quick")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         started = time.monotonic()

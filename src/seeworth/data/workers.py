@@ -20,6 +20,8 @@ from multiprocessing import get_context, parent_process
 from multiprocessing.connection import wait
 from typing import Any, TypeVar
 
+from ..memory import keep_freed_memory
+
 A = TypeVar("A")
 R = TypeVar("R")
 
@@ -105,6 +107,7 @@ def _begin(make: Callable[[], Callable[[Any], Any]] | None) -> None:
     """In a worker: leave the keyboard to the parent, and end with it; a pool's worker would wait for work for ever."""
     global _work
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    keep_freed_memory(megabytes=256)
     parent = parent_process()
     if parent:
         threading.Thread(target=lambda: (wait([parent.sentinel]), os._exit(1)), daemon=True).start()

@@ -17,11 +17,11 @@ from transformers.utils import logging as library_logging
 
 from ..encode import Encoder, collate
 from ..errors import ModelError, told_as
+from ..memory import keep_freed_memory
 from ..phi3v import Phi3VForCausalLM, Phi3VProcessor
 from ..record import Prediction, Record
 from ..run_folder import read_run
 from ..task import Task
-from .cpu import keep_freed_memory
 
 
 class VLM:

@@ -21,8 +21,8 @@ from transformers import set_seed
 from ..data.dataset import Dataset
 from ..encode import Encoder
 from ..errors import DataError, SettingsError
+from ..memory import keep_freed_memory
 from ..phi3v.tiny import make_tiny
-from ..predict.cpu import keep_freed_memory
 from ..predict.vlm import load_base
 from ..record import Record
 from ..run_folder import write_run

@@ -25,6 +25,7 @@ MOST = 128  # photos of one bucket that are compared; fits a byte, so that the t
 BANDS = ((0, 21), (21, 21), (42, 22))  # first bit and number of bits
 CHUNK = 1 << 20  # pairs of hashes compared at a time
 SLICE = 1 << 14  # pairs of looks
+SEARCHED = 1 << 12  # photos whose buckets are found by search; for more, a table of all keys is made, which takes 0.4 s
 
 Pairs: TypeAlias = tuple[Ints, Ints]
 
@@ -115,20 +116,32 @@ class _Buckets:
         self.first, self.mask = np.uint64(first), np.uint64((1 << bits) - 1)
         keys = self.key(hashes)
         self.order = np.argsort(keys, kind="stable")  # within a bucket the earliest photo comes first
-        count = np.bincount(keys, minlength=1 << bits)
-        self.start = (np.cumsum(count) - count).astype(np.int32)
-        self.count = np.minimum(count, MOST).astype(np.uint8)
+        self.keys: Ints | None = None
+        if len(hashes) <= SEARCHED:
+            self.keys, start, count = np.unique(keys[self.order], return_index=True, return_counts=True)
+        else:
+            count = np.bincount(keys, minlength=1 << bits)
+            start = np.cumsum(count) - count
+        self.start, self.count = start.astype(np.int32), np.minimum(count, MOST).astype(np.uint8)
 
     def key(self, hashes: Hashes) -> Ints:
         return ((hashes >> self.first) & self.mask).astype(np.int64)
 
+    def found(self, keys: Ints) -> tuple[Ints, Ints, Ints]:
+        """Of the keys that have a bucket: their place in `keys`, the bucket's start in `order`, how many are to be compared."""
+        if self.keys is None:  # a table of all keys there may be: no search, but millions of entries to make
+            place, count = keys, self.count[keys]
+        else:
+            place = np.minimum(np.searchsorted(self.keys, keys), len(self.keys) - 1)
+            count = np.where(self.keys[place] == keys, self.count[place], 0)
+        who = np.flatnonzero(count)
+        return who, self.start[place[who]].astype(np.int64), count[who].astype(np.int64)
+
     def members(self, keys: Ints) -> Iterator[Pairs]:
         """Chunks of (place in `keys`, photo) for the first MOST photos of each bucket."""
-        count = self.count[keys]
-        who = np.flatnonzero(count)
+        who, start, count = self.found(keys)
         if not len(who):
             return
-        start, count = self.start[keys[who]], count[who].astype(np.int64)
         ends = np.cumsum(count)
         cuts = np.searchsorted(ends, np.arange(0, ends[-1], CHUNK), side="right")
         for low, high in zip(cuts, [*cuts[1:], len(who)], strict=True):

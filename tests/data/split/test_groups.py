@@ -225,3 +225,18 @@ def test_a_giant_group_is_told_and_an_ordinary_one_is_not() -> None:
     [notice] = group_records(plain(*key) for key in keys).largest
     assert "all stand in one split: 30 the very same photo" in notice
     assert not group_records(plain(f"P{n % 20}", f"{n:x}") for n in range(400)).largest
+
+
+def test_buckets_are_found_alike_by_search_and_by_table(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    whole = rng.integers(0, 2**63, 600, dtype=np.uint64)
+    whole[300:340] = whole[:40] ^ np.uint64(0b1001000001)
+    whole[340:560] = whole[0]  # a bucket of more than are compared
+    inner = whole ^ np.uint64(1 << 40)
+
+    def pairs(searched: int) -> set[tuple[int, int]]:
+        monkeypatch.setattr(near, "SEARCHED", searched)
+        return {(int(a), int(b)) for later, earlier in near.near_pairs(whole, inner) for a, b in zip(later, earlier, strict=True)}
+
+    assert pairs(0) == pairs(1 << 12)
+    assert {(300 + n, n) for n in range(40)} <= pairs(0)

@@ -160,8 +160,7 @@ def soak(kills: int, rows: int, seed: int, processes: int, folder: Path, *, form
             assert fetched <= urls + killed * CONNECTIONS, f"{fetched} photos sent whole, {urls} URLs, {killed} kills"
             done, imports, most = done + killed, imports + 1, max(most, fetched)
             shutil.rmtree(folder / "out")
-            if form is Command:
-                print(f"{imports} imports, {done} kills, {fetched} photos fetched for {urls} URLs", flush=True)
+            print(f"{imports} imports, {done} kills, {fetched} photos fetched for {urls} URLs", flush=True)
     return {"kills": done, "imports": imports, "urls": urls, "most fetched": most, "files": len(wanted), "seconds undisturbed": seconds}
 
 

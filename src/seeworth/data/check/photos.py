@@ -6,23 +6,19 @@ Knows nothing of records, groups or splits.
 from __future__ import annotations
 
 import hashlib
-import os
 import re
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from functools import partial
-from itertools import islice
-from multiprocessing import get_context
 from pathlib import Path
 from typing import NamedTuple
 
 from ...errors import DataError, PhotoError
 from ..photo.decode import open_photo, read_photo
 from ..photo.look import look_of, phash
+from ..workers import in_order, processors
 
 _FEW = 200  # photos; one process is done with them before others have started
-_WINDOW = 2048  # photos given to the pool at a time
 _NAME = re.compile(r"photos/[0-9a-f]{2}/[0-9a-f]{64}\.[a-z0-9]{1,8}")
 
 
@@ -47,17 +43,15 @@ class Seen(NamedTuple):
 def look_at_all(folder: Path, photos: Sequence[Named], processes: int) -> Iterator[Seen]:
     """Each photo, in order. `processes` 0 takes one for each processor. Raises DataError when a worker dies."""
     look = partial(look_at, folder.resolve())
-    processes = processes or (len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
-    if processes == 1 or len(photos) <= _FEW:
-        yield from map(look, photos)
-        return
-    waiting = iter(photos)
-    with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:  # spawn: see `run`
-        try:
-            while window := list(islice(waiting, _WINDOW)):
-                yield from pool.map(look, window, chunksize=8)
-        except BrokenProcessPool as problem:
-            raise DataError(f"{folder}: a worker process died, perhaps for lack of memory: try --processes 1") from problem
+    try:
+        yield from in_order(partial(_same, look), photos, 1 if len(photos) <= _FEW else processes or processors())
+    except BrokenProcessPool as problem:
+        raise DataError(f"{folder}: a worker process died, perhaps for lack of memory: try --processes 1") from problem
+
+
+def _same(look: Callable[[Named], Seen]) -> Callable[[Named], Seen]:
+    """What `in_order` makes in each process."""
+    return look
 
 
 def look_at(folder: Path, photo: Named) -> Seen:

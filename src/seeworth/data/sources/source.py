@@ -88,7 +88,7 @@ def proper_row(number: int, cells: dict[str, str], embedded: dict[str, bytes] | 
     for name, cell in cells.items():
         if len(cell) > 5 and cell[:5].lower() == "data:":
             try:
-                embedded[name] = data_uri(cell)
+                embedded[name] = bytes_of_uri(cell)
             except BadCell as problem:
                 return SourceRow(number, cells | {name: cell[:60]}, problem.code, f"{name}: {problem.words}")
             cells[name] = ""
@@ -98,7 +98,7 @@ def proper_row(number: int, cells: dict[str, str], embedded: dict[str, bytes] | 
     return SourceRow(number, cells, "", "", embedded)
 
 
-def data_uri(text: str) -> bytes:
+def bytes_of_uri(text: str) -> bytes:
     """The bytes behind `data:image/...;base64,...`. Raises BadCell (bad_data_uri, too_heavy)."""
     head, comma, body = text.partition(",")
     if not comma or not re.fullmatch(r"(?i)data:image/[\w.+-]+(;[\w=.+-]+)*;base64", head):

@@ -72,7 +72,7 @@ def build_parser() -> ArgumentParser:
 def _bare_flags(argv: list[str]) -> list[str]:
     """`--overwrite` alone means `--overwrite true`, as people expect of a switch."""
     settings_class = VERBS[argv[0]][0] if argv and argv[0] in VERBS else None
-    switches = {f"--{one.name}" for one in fields(settings_class) if one.type == "bool"} if settings_class else set()
+    switches = {f"--{one.name}" for one in fields(settings_class) if str(one.type).startswith("bool")} if settings_class else set()
     following = [*argv, ""][1:]
     return [
         f"{word}=true" if word in switches and after not in ("true", "false") else word

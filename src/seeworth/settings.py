@@ -68,10 +68,11 @@ class ImportSettings:
 
 @dataclass(frozen=True)
 class CheckSettings:
-    """Prove that a dataset folder will train, before the hours are spent: splits, leaks, photos, cells, and a page of it all."""
+    """Prove that it will work, before the hours are spent: a dataset folder (splits, leaks, photos, cells, and a page of it all), or a
+    training (photos in their places, labels, gradients, memory and hours)."""
 
     target: Path
-    """A dataset folder, made by sample or import."""
+    """A dataset folder, made by sample or import; or a YAML file of train settings, or a run folder."""
     output: Path | None = None
     """HTML page to write; DATASET-check.html beside the dataset folder when left out."""
     photos: int = 0
@@ -87,13 +88,38 @@ class TrainSettings:
     data: Path
     """Dataset folder, made by sample or import."""
     output_dir: Path
-    """Run folder to make."""
+    """Run folder to make, or to go on with."""
     model: str = "microsoft/Phi-3.5-vision-instruct"
     """A Hub id or a folder of Phi-3-vision or Phi-3.5-vision; "tiny" makes a small one that learns on a CPU."""
+
     method: Literal["auto", "lora", "full"] = "auto"
-    """auto: full for tiny, LoRA for all else."""
+    """How the parts below are trained that say auto: full for tiny, LoRA for all else."""
+    language: Literal["auto", "frozen", "lora", "full"] = "auto"
+    """What is trained of the language model."""
+    projector: Literal["auto", "frozen", "lora", "full"] = "auto"
+    """What is trained of the projector and the separators between CLIP tower and language model."""
+    vision: Literal["auto", "frozen", "lora", "full"] = "auto"
+    """What is trained of the CLIP tower; frozen lets its features be computed once and kept."""
+    lora_rank: int = 64
+    """Rank of the LoRA matrices."""
+    lora_alpha: int = 16
+    """LoRA updates are scaled by alpha / rank, with use_rslora by alpha / sqrt(rank)."""
+    lora_dropout: float = 0.05
+    """Dropout before the LoRA matrices."""
+    lora_targets: list[str] | None = None
+    """Names of the linear layers that get LoRA, e.g. [qkv_proj, o_proj, q_proj]; all in the parts that say lora when left out."""
+    use_dora: bool = False
+    """Weight-decomposed LoRA: a magnitude of its own for every row; slower, often better at low rank."""
+    use_rslora: bool = False
+    """Rank-stabilised LoRA: keeps the size of the update at high rank."""
+    load_in_4bit: bool = False
+    """QLoRA: the frozen weights of the language model in 4 bits (bitsandbytes, extra `quant`)."""
+
     num_crops: int | None = None
     """Most 336-pixel tiles a photo is cut into; the model's own (16 or 4; tiny: 1) when left out."""
+    augment: float = 0.0
+    """Strength of random shift, zoom and light of training photos, 0 (none) to 1."""
+
     num_train_epochs: float = 3.0
     """Passes over the train split."""
     max_steps: int = -1
@@ -103,49 +129,79 @@ class TrainSettings:
     per_device_eval_batch_size: int = 4
     """Records in a validation pass, and in generation."""
     gradient_accumulation_steps: int = 16
-    """Forward passes in an optimizer step."""
+    """Forward passes in an optimizer step, on each device."""
+    group_by_length: bool = True
+    """Records of about the same number of tokens stand in a batch, so that little is padding."""
+    max_tokens_per_batch: int = 0
+    """Most tokens in a forward pass, padding included: batches of short records hold more of them; 0 leaves it to the batch size."""
+    packing: bool = False
+    """Records of a batch stand in one row without padding, none sees another; needs an attention backend that can."""
+    auto_find_batch_size: bool = False
+    """Halve the records in a forward pass (and double the accumulation) until one fits into the GPU's memory."""
+
     optim: Literal["adamw", "muon"] = "adamw"
     """muon: Muon for the matrices inside the layers, AdamW for the rest; for weights that start at random, such as tiny's."""
     learning_rate: float = 2e-4
     """Highest learning rate."""
+    language_learning_rate: float | None = None
+    """Of the language model; learning_rate when left out."""
+    projector_learning_rate: float | None = None
+    """Of the projector; learning_rate when left out."""
+    vision_learning_rate: float | None = None
+    """Of the CLIP tower; learning_rate when left out."""
     weight_decay: float = 0.0
-    """Of AdamW."""
+    """Of matrices; norms, biases and embeddings have none."""
+    adam_beta1: float = 0.9
+    """Decay of AdamW's mean of gradients."""
+    adam_beta2: float = 0.999
+    """Decay of AdamW's mean of squared gradients."""
     lr_scheduler_type: str = "cosine"
     """Name of a transformers schedule."""
     warmup_ratio: float = 0.03
     """Share of the steps over which the learning rate rises."""
     max_grad_norm: float = 1.0
     """Gradients are scaled down to this norm."""
-    lora_rank: int = 64
-    """Rank of the LoRA matrices."""
-    lora_alpha: int = 16
-    """LoRA updates are scaled by alpha / rank."""
-    lora_dropout: float = 0.05
-    """Dropout before the LoRA matrices."""
-    lora_vision: bool = True
-    """Adapt the CLIP tower too, not the language model and projector alone."""
+
     dtype: Literal["auto", "bfloat16", "float16", "float32"] = "auto"
     """auto: bfloat16 where the GPU has it, float32 on the CPU."""
     attn_implementation: Literal["auto", "sdpa", "eager", "flash_attention_2"] = "auto"
     """auto: flash attention where it is installed and a GPU is there, else SDPA."""
-    gradient_checkpointing: bool = True
-    """Recompute activations instead of keeping them; ignored for tiny."""
-    evals_per_run: int = 8
-    """How often the validation loss is measured and a checkpoint written."""
-    eval_records: int = 16
-    """Validation records that are answered for the tracker's table at each evaluation."""
-    save_total_limit: int = 2
-    """Checkpoints kept; the best is always among them."""
+    gradient_checkpointing: bool | Literal["auto"] = "auto"
+    """Recompute activations instead of keeping them; auto: where the estimate says that they do not fit."""
+    torch_compile: bool = False
+    """Compile the layers: a minute or two at the start, a faster step after it."""
+    vision_cache: bool | Literal["auto"] = "auto"
+    """Compute a frozen CLIP tower's features once and keep them on disk; auto: when it is frozen and photos are not augmented."""
+    vision_cache_dir: Path | None = None
+    """Where these features are kept; beside the dataset folder, as DATA-features, when left out."""
     dataloader_num_workers: int = 0
     """Worker processes that decode photos; 0 decodes in the training process."""
     photo_memory: int = 1000
     """Most megabytes of decoded photos that are kept between passes; used without worker processes."""
-    augment: float = 0.0
-    """Strength of random shift, zoom and light of training photos, 0 (none) to 1."""
+    num_threads: int = 0
+    """Threads of a process on the CPU; 0 takes one for each processor that it may use."""
+
+    evals_per_run: int = 8
+    """How often the validation loss is measured and a checkpoint written; 0 only at the end."""
+    eval_records: int = 16
+    """Validation records that are answered for the tracker's table at each evaluation."""
+    save_steps: int = 0
+    """Optimizer steps between checkpoints beside those at the evaluations; 0 writes no others."""
+    save_total_limit: int = 2
+    """Checkpoints kept; the best and the last are always among them."""
+    logging_steps: int = 0
+    """Optimizer steps between lines of log.jsonl; 0: five lines between two evaluations."""
+    resume_from_checkpoint: str = "auto"
+    """auto goes on with the run folder's last whole checkpoint; a checkpoint folder goes on with that one; "never" does not."""
+    doctor: bool = True
+    """Check one batch before the first step: photos in their places, labels, gradients, and that the photo matters."""
+    overfit_steps: int = 0
+    """With doctor: steps on one batch, after which its loss must have fallen to a tenth; the weights are put back. 0 leaves it out."""
+
     seed: int = 0
     """Of weights, order and dropout."""
     report_to: str = "wandb"
-    """Trackers besides log.jsonl: "wandb" or "none"."""
+    """Trackers besides log.jsonl, separated by commas: wandb, tensorboard, trackio; or none."""
     run_name: str | None = None
     """Name of the run at the tracker; the run folder's name when left out."""
     project: str = "seeworth"

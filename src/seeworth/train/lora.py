@@ -17,10 +17,10 @@ _VISION = _TOWER + r"\.({layers})\.(self_attn\.(q_proj|k_proj|v_proj|out_proj)|m
 def attach_lora(model: Any, settings: TrainSettings) -> Any:
     """Wrap the model; only the LoRA matrices are trained.
 
-    With `lora_vision` the CLIP layers that are computed get them too; the last one is not, and would never see a gradient.
+    Unless `vision` says otherwise the CLIP layers that are computed get them too; the last one is not, and would never see a gradient.
     """
     targets = [_LANGUAGE, _PROJECTOR]
-    if settings.lora_vision:
+    if settings.vision in ("auto", "lora"):
         computed = model.model.vision_embed_tokens.img_processor.vision_model.num_computed
         targets.append(_VISION.format(layers="|".join(map(str, range(computed)))))
     config = LoraConfig(

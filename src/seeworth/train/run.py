@@ -88,7 +88,7 @@ def build(settings: TrainSettings, dataset: Dataset, train: list[Record]) -> tup
         )
     model.config.use_cache = False
     if method == "lora":
-        if settings.gradient_checkpointing:
+        if settings.gradient_checkpointing is not False:
             model.enable_input_require_grads()
         model = attach_lora(model, settings)
     else:

@@ -178,7 +178,7 @@ def arguments(settings: TrainSettings, records: int, validate: bool) -> Training
         lr_scheduler_type=settings.lr_scheduler_type,
         warmup_steps=round(steps * settings.warmup_ratio),
         max_grad_norm=settings.max_grad_norm,
-        activation_checkpointing=settings.gradient_checkpointing and settings.model != "tiny",
+        activation_checkpointing=settings.gradient_checkpointing is not False and settings.model != "tiny",
         activation_checkpointing_kwargs={"use_reentrant": False},
         logging_steps=max(every // 5, 1),
         logging_first_step=True,

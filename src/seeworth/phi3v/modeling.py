@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 from transformers import CLIPVisionConfig
 from transformers.cache_utils import Cache
 from transformers.generation import GenerationMixin
@@ -24,6 +25,7 @@ from .configuration import END_TOKEN_ID, ENDOFTEXT_TOKEN_ID, Phi3VConfig, Phi3VE
 from .tiling import num_tokens
 
 PhotoFeatures = Sequence[Tensor]
+LOGITS_AT_ONCE = 1024  # labelled positions whose logits stand in memory at a time: 131 MB of float32 at 32,064 words
 
 
 class Phi3VVisionTower(CLIPPreTrainedModel):
@@ -318,7 +320,8 @@ class Phi3VForCausalLM(Phi3ForCausalLM):
         5. With labels int[batch, length] (-100 = not trained): the mean cross-entropy of the next word.
 
         `logits_at_labels` makes logits float[labelled, vocabulary], only where the next word is trained, row by row: the same
-        loss without the [batch, length, vocabulary] tensor, most of which no loss would ever look at.
+        loss without the [batch, length, vocabulary] tensor, most of which no loss would ever look at. Where more than
+        LOGITS_AT_ONCE positions are trained, the logits are made and dropped in parts, and none are returned.
         """
         if logits_at_labels:
             if labels is None:
@@ -344,11 +347,23 @@ class Phi3VForCausalLM(Phi3ForCausalLM):
 
     def _at_labels(self, labels: Tensor, inputs: dict[str, Any], kwargs: dict[str, Any]) -> CausalLMOutputWithPast:
         hidden = self.model(**inputs, use_cache=False, **kwargs).last_hidden_state
-        following = torch.nn.functional.pad(labels[:, 1:], (0, 1), value=-100)
-        trained = following != -100
-        logits = self.lm_head(hidden[trained])
-        loss = self.loss_function(logits, None, self.config.vocab_size, shift_labels=following[trained], **kwargs)
-        return CausalLMOutputWithPast(loss=loss, logits=logits)
+        following = torch.nn.functional.pad(labels[:, 1:], (0, 1), value=-100).flatten()
+        places = (following != -100).nonzero().squeeze(-1)
+        hidden, following = hidden.flatten(0, 1)[places], following[places]
+        if len(places) <= LOGITS_AT_ONCE or not torch.is_grad_enabled():
+            logits = self.lm_head(hidden)
+            loss = self.loss_function(logits, None, self.config.vocab_size, shift_labels=following, **kwargs)
+            return CausalLMOutputWithPast(loss=loss, logits=logits)
+        whole = kwargs.pop("num_items_in_batch", None)
+        parts = [
+            checkpoint(self._summed_loss, *part, use_reentrant=False)
+            for part in zip(hidden.split(LOGITS_AT_ONCE), following.split(LOGITS_AT_ONCE), strict=True)
+        ]
+        return CausalLMOutputWithPast(loss=torch.stack(parts).sum() / (len(places) if whole is None else whole))
+
+    def _summed_loss(self, hidden: Tensor, following: Tensor) -> Tensor:
+        """Long answers: the logits of one part stand in memory at a time, and are made again for the backward pass."""
+        return torch.nn.functional.cross_entropy(self.lm_head(hidden).float(), following, reduction="sum")
 
     def prepare_inputs_for_generation(  # type: ignore[no-untyped-def]
         self,

@@ -1,8 +1,8 @@
 """The verb `train`: a dataset folder -> a run folder, `run.json` written last.
 
-    OUT/adapter_model.safetensors + adapter_config.json (LoRA), or OUT/model*.safetensors + config.json (full)
-    OUT/ processor and tokenizer files, settings.yaml, task.yaml, log.jsonl, README.md (model card), run.json
-    OUT/checkpoint-N/, OUT/wandb/
+OUT/adapter_model.safetensors + adapter_config.json (LoRA), or OUT/model*.safetensors + config.json (full)
+OUT/ processor and tokenizer files, settings.yaml, task.yaml, log.jsonl, README.md (model card), run.json
+OUT/checkpoint-N/, OUT/wandb/
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from ..run_folder import write_run
 from ..settings import TrainSettings, to_plain
 from ..track import Track, listeners
 from .card import model_card
-from .lora import attach_lora, freeze_unused
+from .parts import dtype_of, prepare_parts, resolve_parts, save_trained, say_parts
 from .trainer import make_trainer, total_steps
 
 
@@ -78,7 +78,7 @@ def run(settings: TrainSettings) -> None:
 
 def build(settings: TrainSettings, dataset: Dataset, train: list[Record]) -> tuple[Any, Encoder]:
     """The model with what is to be trained marked, and its encoder."""
-    method = method_of(settings)
+    parts = resolve_parts(settings)
     if settings.model == "tiny":
         texts = [dataset.task.write(record.values) for record in train] + [dataset.task.prompt(record.values) for record in train]
         model, processor = make_tiny(texts, seed=settings.seed, num_crops=settings.num_crops or 1)
@@ -87,22 +87,7 @@ def build(settings: TrainSettings, dataset: Dataset, train: list[Record]) -> tup
             settings.model, dtype=settings.dtype, attn_implementation=settings.attn_implementation, num_crops=settings.num_crops
         )
     model.config.use_cache = False
-    if method == "lora":
-        if settings.gradient_checkpointing is not False:
-            model.enable_input_require_grads()
-        model = attach_lora(model, settings)
-    else:
-        freeze_unused(model)
-    return model, Encoder(processor, dataset.task, augment=settings.augment)
-
-
-def method_of(settings: TrainSettings) -> str:
-    """ "lora" or "full". Raises SettingsError for LoRA on a model that knows nothing yet."""
-    if settings.model == "tiny" and settings.method == "lora":
-        raise SettingsError("method is lora and model is tiny: a tiny model starts from random weights, so train all of them (method full)")
-    if settings.method != "auto":
-        return settings.method
-    return "full" if settings.model == "tiny" else "lora"
+    return prepare_parts(model, settings, parts), Encoder(processor, dataset.task, augment=settings.augment)
 
 
 def _make_folder(settings: TrainSettings) -> Path:
@@ -123,8 +108,8 @@ def _say_plan(settings: TrainSettings, model: Any, train: list[Record], validati
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
     whole = sum(p.numel() for p in model.parameters())
     print(
-        f"training {trained / 1e6:.1f} of {whole / 1e6:.1f} million parameters ({method_of(settings)}) on {len(train)} records, "
-        f"{len(validation)} to validate, {total_steps(settings, len(train))} steps, {model.device.type}",
+        f"training {trained / 1e6:.1f} of {whole / 1e6:.1f} million parameters ({say_parts(model, resolve_parts(settings))}) "
+        f"on {len(train)} records, {len(validation)} to validate, {total_steps(settings, len(train))} steps, {model.device.type}",
         flush=True,
     )
 
@@ -138,9 +123,9 @@ def _best_figures(trainer: Any, validation: list[Record]) -> dict[str, float]:
 def _about(settings: TrainSettings, dataset: Dataset, trainer: Any, minutes: float, figures: dict[str, float]) -> dict[str, Any]:
     model = trainer.model
     return {
-        "method": method_of(settings),
+        "method": resolve_parts(settings).method,
         "model": settings.model,
-        "dtype": str(model.dtype).removeprefix("torch."),
+        "dtype": str(dtype_of(model)).removeprefix("torch."),
         "attn_implementation": settings.attn_implementation,
         "task": dataset.task.to_dict(),
         "data": str(Path(settings.data).resolve()),
@@ -156,7 +141,7 @@ def _about(settings: TrainSettings, dataset: Dataset, trainer: Any, minutes: flo
 
 def _write(out: Path, model: Any, encoder: Encoder, plain: dict[str, Any], about: dict[str, Any]) -> None:
     model.config.use_cache = True
-    model.save_pretrained(str(out), safe_serialization=True) if about["method"] == "lora" else model.save_pretrained(str(out))
+    save_trained(model, out)
     encoder.processor.save_pretrained(out)
     (out / "settings.yaml").write_text(yaml.safe_dump(plain, sort_keys=False, allow_unicode=True), encoding="utf-8")
     encoder.task.save(out / "task.yaml")

@@ -25,7 +25,7 @@ from ..predict.vlm import VLM
 from ..record import Record
 from ..settings import TrainSettings
 from ..track import Track
-from .optimizer import MuonWithAdamW
+from .optimizer import make_optimizer
 
 
 class Examples(TorchDataset[Example]):
@@ -129,21 +129,13 @@ def make_trainer(
         eval_dataset=Examples(validation, without_jitter) if validation else None,
         data_collator=partial(_batch, pad_id=processor.tokenizer.pad_token_id),
         callbacks=[answering],
-        optimizer_cls_and_kwargs=_optimizer(settings),
+        optimizers=(make_optimizer(model, settings), None),
     )
     trainer.remove_callback(PrinterCallback)
     if not sys.stderr.isatty():
         trainer.remove_callback(ProgressCallback)
         trainer.add_callback(PlainProgress())
     return trainer, answering
-
-
-def _optimizer(settings: TrainSettings) -> tuple[Any, dict[str, Any]] | None:
-    """What the Trainer makes its optimizer of; None leaves it to `arguments`, that is to AdamW."""
-    if settings.optim == "adamw":
-        return None
-    # the Trainer calls what it is given, and the result with the model
-    return (lambda: MuonWithAdamW), {"lr": settings.learning_rate, "weight_decay": settings.weight_decay}
 
 
 def _batch(examples: Sequence[Example], pad_id: int) -> dict[str, Any]:

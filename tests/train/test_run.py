@@ -23,7 +23,6 @@ from seeworth.predict.vlm import load_run
 from seeworth.record import read_predictions
 from seeworth.settings import PredictSettings, TrainSettings
 from seeworth.task import Field, Task
-from seeworth.train.lora import attach_lora
 from seeworth.train.run import run as train
 from seeworth.train.trainer import Examples, total_steps
 
@@ -132,16 +131,6 @@ def test_lora_trains_saves_and_loads_on_a_pretrained_folder(data: Path, tmp_path
     record = Dataset.open(data).records("test")[0]
     with torch.inference_mode(), model.model.disable_adapter():
         assert isinstance(model.answer([record])[0], str)
-
-
-def test_lora_leaves_the_uncomputed_clip_layer_alone() -> None:
-    base, _ = make_tiny(["Product"])
-    tower = base.model.vision_embed_tokens.img_processor.vision_model
-    model = attach_lora(base, TrainSettings(data=Path("x"), output_dir=Path("y"), lora_rank=2))
-    trained = [name for name, weight in model.named_parameters() if weight.requires_grad]
-    assert any(f"encoder.layers.{tower.num_computed - 1}." in name for name in trained)
-    assert not any(f"encoder.layers.{tower.num_computed}." in name for name in trained)
-    assert all("lora_" in name for name in trained)
 
 
 def test_what_cannot_be_is_refused_in_one_line(data: Path, run_folder: Path, tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ from ..predict.vlm import load_base
 from ..record import Record
 from ..run_folder import write_run
 from ..settings import TrainSettings, to_plain
-from ..track import Track, listeners
+from ..track import About, Track, listeners
 from .card import model_card
 from .lora import attach_lora, freeze_unused
 from .trainer import make_trainer, total_steps
@@ -49,17 +49,9 @@ def run(settings: TrainSettings) -> None:
     model, encoder = build(settings, dataset, train)
     _say_plan(settings, model, train, validation)
     plain = to_plain(settings)
-    track = Track(
-        out,
-        listeners(
-            settings.report_to,
-            out,
-            project=settings.project,
-            name=settings.run_name or out.name,
-            job_type="train",
-            config=plain | {"data_fingerprint": dataset.fingerprint},
-        ),
-    )
+    config = plain | {"data_fingerprint": dataset.fingerprint}
+    about_run = About(out, dataset.folder, settings.project, settings.run_name or out.name, "train", config)
+    track = Track(out, listeners(settings.report_to, about_run))
     trainer, answering = make_trainer(model, encoder, train, validation, settings, track)
     start = time.time()
     trainer.train()
@@ -71,7 +63,7 @@ def run(settings: TrainSettings) -> None:
         figures |= answering.answer(trainer.state.global_step, validation[: max(settings.eval_records, 200)], "final")
     about = _about(settings, dataset, trainer, minutes, figures)
     _write(out, trainer.model, encoder, plain, about)
-    track.finish(figures)
+    track.finish(figures, about)
     write_run(out, about)
     print(f"trained {trainer.state.global_step} steps in {minutes:.1f} minutes: {out}")
 

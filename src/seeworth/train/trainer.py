@@ -20,11 +20,11 @@ from transformers import PrinterCallback, ProgressCallback, Trainer, TrainerCall
 
 from ..encode import Encoder, Example, collate, photo_of
 from ..errors import RunError
-from ..evaluate.figures import validation_figures
 from ..predict.vlm import VLM
 from ..record import Record
 from ..settings import TrainSettings
 from ..track import Track
+from .answers import answered
 from .optimizer import MuonWithAdamW
 
 
@@ -86,18 +86,10 @@ class Answering(TrainerCallback):
 
     def answer(self, step: int, records: Sequence[Record], family: str = "eval") -> dict[str, float]:
         """Answer the records, log the table and the figures as `family`/name, return the figures."""
-        task = self.model.encoder.task
-        predictions = list(self.model(records))
-        figures = {f"{family}/{name}": value for name, value in validation_figures(task, records, predictions).items()}
-        rows = []
-        for record, prediction in zip(records, predictions, strict=True):
-            reading = task.read(prediction.text)
-            fields = {f"{one.name} read": reading.values.get(one.name, "") for one in task.answer_fields}
-            row = {"id": record.id, "photo": record.photo, "truth": task.write(record.values), "answer": prediction.text}
-            rows.append(row | fields | {"problems": "; ".join(reading.problems)})
-        self.track.answers(step, f"{family}/answers", rows)
-        self.track.log(step, figures)
-        return figures
+        found = answered(self.model.encoder.task, records, list(self.model(records)), data=records[0].photo.parents[2], family=family)
+        self.track.answers(step, f"{family}/answers", found.rows)
+        self.track.log(step, found.figures)
+        return found.figures
 
 
 class PlainProgress(TrainerCallback):

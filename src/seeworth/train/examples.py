@@ -64,14 +64,14 @@ class Examples(TorchDataset[Any]):
     def _example(self, place: Place) -> Example:
         record = self.records[place.record]
         if self.features is not None and (made := self.features(record)) is not None:
-            return self.encoder.example(record, features=made)
+            return self.encoder.example(record, tile_features=made)
         draw = random.Random(f"{self.seed}/{place.epoch}/{record.id}")
         return self.encoder.example(record, photos=self._photos(place.record), rng=draw)
 
     def _photos(self, index: int) -> tuple[Image.Image, ...]:
         if index in self.photos:
             return self.photos[index]
-        photos = photos_of(self.records[index])
+        photos = tuple(photos_of(self.records[index]))
         if self.encoder.augment:
             photos = tuple(self.encoder.smaller(photo) for photo in photos)
         size = sum(photo.width * photo.height * len(photo.getbands()) for photo in photos)

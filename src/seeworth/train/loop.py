@@ -22,7 +22,7 @@ from ..errors import RunError
 from ..record import Record
 from ..settings import TrainSettings
 from ..track import Track
-from .answers import Answering
+from .answering import Answering
 from .checkpoint import Checkpoint, forget_checkpoints, read_checkpoint, to_cpu, write_checkpoint
 from .examples import Examples, Features, Place, loader
 from .order import Order
@@ -139,7 +139,7 @@ class Trainer:
         if self.best["loss"] is None or loss < self.best["loss"]:
             self.best = {"loss": loss, "step": self.step}
         with self.spread.answering(self.model) as model:
-            self.answering.answer(self.step, "eval", model)
+            self.answering(self.step, "eval", model)
         self.model.train()
         self.pace = Pace()  # evaluation is no part of it
 

@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import json
 import shutil
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
 
 from ..errors import RunError, SettingsError, told_as
 from ..files import write_whole
@@ -29,7 +29,7 @@ FREE = {  # what may change when a training goes on: nothing of it moves a weigh
 
 @dataclass(frozen=True)
 class Claim:
-    """A run folder that is ours now.
+    """A run folder that is ours now. One in which no checkpoint was written yet starts anew, with whatever settings.
 
     Attributes:
         out: the folder. checkpoint: to go on from; None starts anew. finished: run.json is there, of the same training.
@@ -38,11 +38,10 @@ class Claim:
     out: Path
     checkpoint: Path | None
     finished: bool
-    lock: IO[str] | None = None
 
 
-def claim(settings: TrainSettings, fingerprint: str) -> Claim:
-    """Take the run folder: make it, go on in it, or refuse it.
+def claim(settings: TrainSettings, fingerprint: str, held: ExitStack) -> Claim:
+    """Take the run folder: make it, go on in it, or refuse it; it stays locked until `held` is closed.
 
     Raises SettingsError when it holds something else, a training with other settings or data (told which), or when another
     process trains in it; RunError when the checkpoint asked for is none.
@@ -55,22 +54,22 @@ def claim(settings: TrainSettings, fingerprint: str) -> Claim:
         if not ours:
             again = ", so --overwrite does not delete it" if settings.overwrite else ""
             raise SettingsError(f"output_dir {out} is not empty and no run folder{again}: name another folder")
-        lock = _lock(out)
+        _lock(out, held)
         if settings.overwrite:
             _empty(out)
         elif settings.resume_from_checkpoint == "never":
             raise SettingsError(f"output_dir {out} is not empty: name another folder, add --overwrite, or let it go on")
-        else:
+        elif (out / MANIFEST).exists() or find_checkpoint(out) is not None:
             _same_training(settings, fingerprint, out)
-            return Claim(out, _checkpoint(settings, out), (out / MANIFEST).exists(), lock)
+            return Claim(out, _checkpoint(settings, out), (out / MANIFEST).exists())
     else:
         out.mkdir(parents=True, exist_ok=True)
-        lock = _lock(out)
+        _lock(out, held)
     if settings.resume_from_checkpoint not in ("auto", "never"):
         raise SettingsError(f"resume_from_checkpoint {settings.resume_from_checkpoint}: {out} holds no training that could go on")
     started = {"settings": to_plain(settings), "data_fingerprint": fingerprint}
     write_whole(out / STARTED, json.dumps(started, indent=2, ensure_ascii=False) + "\n")
-    return Claim(out, None, False, lock)
+    return Claim(out, None, False)
 
 
 def _same_training(settings: TrainSettings, fingerprint: str, out: Path) -> None:
@@ -83,7 +82,9 @@ def _same_training(settings: TrainSettings, fingerprint: str, out: Path) -> None
         words = ", ".join(f"{key} {then.get(key)} -> {now[key]}" for key in changed)
         raise SettingsError(f"{out} was trained with other settings ({words}): give the same ones, another output_dir, or --overwrite")
     if started["data_fingerprint"] != fingerprint:
-        raise SettingsError(f"{settings.data} is not the dataset that {out} was trained on: give that one, another output_dir, or --overwrite")
+        raise SettingsError(
+            f"{settings.data} is not the dataset that {out} was trained on: give that one, another output_dir, or --overwrite"
+        )
 
 
 def _checkpoint(settings: TrainSettings, out: Path) -> Path | None:
@@ -103,16 +104,14 @@ def _empty(out: Path) -> None:
             one.unlink()
 
 
-def _lock(out: Path) -> IO[str] | None:
-    """Raises SettingsError when another process holds it. None where the system has no such locks."""
+def _lock(out: Path, held: ExitStack) -> None:
+    """Raises SettingsError when another process holds it. Does nothing where the system has no such locks."""
     try:
         import fcntl
     except ImportError:
-        return None
-    file = (out / ".lock").open("a", encoding="utf-8")
+        return
+    file = held.enter_context((out / ".lock").open("a", encoding="utf-8"))
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as problem:
         raise SettingsError(f"output_dir {out}: another process trains in it: wait for it, or name another folder") from problem
-    return file
-

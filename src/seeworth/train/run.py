@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import ExitStack
 from dataclasses import replace
 from typing import Any
 
@@ -51,9 +52,10 @@ def run(settings: TrainSettings) -> None:
     keep_freed_memory()
     if settings.num_threads:
         torch.set_num_threads(settings.num_threads)
-    spread = make_spread(settings)
-    try:
-        taken = spread.first(lambda: claim(settings, dataset.fingerprint))
+    with ExitStack() as held:
+        spread = make_spread(settings)
+        held.callback(spread.close)
+        taken = spread.first(lambda: claim(settings, dataset.fingerprint, held))
         if taken.finished:
             _say(spread, f"{settings.output_dir} is finished already: nothing to do (--overwrite trains anew)")
             return
@@ -63,8 +65,6 @@ def run(settings: TrainSettings) -> None:
             except torch.OutOfMemoryError as problem:
                 settings = _smaller(settings, problem)
             _say(spread, f"out of memory: now {settings.per_device_train_batch_size} records in a forward pass")
-    finally:
-        spread.close()
 
 
 def _train(settings: TrainSettings, dataset: Dataset, parts: Parts, spread: Alone, taken: Claim) -> None:
@@ -161,10 +161,11 @@ def _say_plan(settings: TrainSettings, parts: Parts, model: Any, order: Order, v
     trained = sum(one.numel() for one in model.parameters() if one.requires_grad)
     whole = sum(one.numel() for one in model.parameters())
     steps = settings.max_steps if settings.max_steps > 0 else order.total(settings.num_train_epochs)
+    processes = f" x {spread.processes}" if spread.processes > 1 else ""
     _say(
         spread,
-        f"training {trained / 1e6:.1f} of {whole / 1e6:.1f} million parameters ({say_parts(model, parts)}) on {len(order.lengths)} records, "
-        f"{validation} to validate, {steps} steps, {spread.device.type}" + (f" x {spread.processes}" if spread.processes > 1 else ""),
+        f"training {trained / 1e6:.1f} of {whole / 1e6:.1f} million parameters ({say_parts(model, parts)}) "
+        f"on {len(order.lengths)} records, {validation} to validate, {steps} steps, {spread.device.type}{processes}",
     )
 
 

@@ -29,7 +29,8 @@ class Schedule:
         try:
             made = get_scheduler(name, one, num_warmup_steps=round(total * settings.warmup_ratio), num_training_steps=total)
         except (ValueError, TypeError) as problem:
-            raise SettingsError(f"lr_scheduler_type is {name!r}: expected linear, cosine, constant_with_warmup, ... ({problem})") from problem
+            known = "linear, cosine, constant_with_warmup, ..."
+            raise SettingsError(f"lr_scheduler_type is {name!r}: expected {known} ({problem})") from problem
         if not isinstance(made, LambdaLR):
             raise SettingsError(f"lr_scheduler_type is {name!r}, whose rate depends on more than the step: take cosine, linear, constant")
         self.share = made.lr_lambdas[0]

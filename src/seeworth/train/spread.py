@@ -104,4 +104,5 @@ def fit(own: Mapping[str, Any], given: Mapping[str, Tensor]) -> None:
         raise RunError(f"the checkpoint and this model train other tensors, the first is {strange[0]}: the settings differ from the run's")
     for name, one in own.items():
         if tuple(one.shape) != tuple(given[name].shape):
-            raise RunError(f"{name} is {list(given[name].shape)} in the checkpoint, {list(one.shape)} here: the settings differ from the run's")
+            found, here = list(given[name].shape), list(one.shape)
+            raise RunError(f"{name} is {found} in the checkpoint, {here} here: the settings differ from the run's")

@@ -119,7 +119,7 @@ def write_turns(turns: Sequence[Turn]) -> str:
 
 
 def read_turns(text: str) -> tuple[Turn, ...]:
-    """What `write_turns` wrote. Raises DataError."""
+    """What `write_turns` wrote. Raises ValueError."""
     places = count()
     try:
         return tuple(
@@ -127,7 +127,7 @@ def read_turns(text: str) -> tuple[Turn, ...]:
             for one in json.loads(text)
         )
     except (ValueError, KeyError, TypeError, RecursionError) as problem:
-        raise DataError(f"expected turns as JSON, each with role and content, found {text[:80]!r}: import again") from problem
+        raise ValueError(f"expected turns as JSON, each with role and content, found {text[:80]!r}: import again") from problem
 
 
 def write_predictions(path: Path, predictions: Iterable[Prediction]) -> int:

@@ -252,7 +252,8 @@ class Dataset:
             yield Row(**of_row, values=values, further=tuple(Further(**one) for one in line.get(FURTHER) or ()))
 
     def _record(self, row: Row) -> Record:
-        turns = read_turns(str(row.values.get(CONVERSATION, ""))) if self.manifest.get("turns") else None
+        with told_as(DataError, ValueError, where=f"{self.folder}, record {row.id}"):
+            turns = read_turns(str(row.values.get(CONVERSATION, ""))) if self.manifest.get("turns") else None
         photos = [self.folder / name for name in row.file_names]
         seen = [(row.width, row.height), *((one.width, one.height) for one in row.further)][: len(row.file_names)]
         sizes = tuple(seen) if all(width and height for width, height in seen) else ()
@@ -261,7 +262,7 @@ class Dataset:
 
     def _spoken(self, values: Mapping[str, Value], turns: Sequence[Turn]) -> Mapping[str, Value]:
         """The values with question and answer as they were said, in lines: in a column a line's end is a space."""
-        said = {"question": turns[-2], "answer": turns[-1]}
+        said = dict(zip(("question", "answer"), turns[-2:], strict=False))  # fewer are an error that Record raises
         free = [one.name for one in self.task.fields if one.kind == "text" and one.name in said]
         return {**values, **{name: " ".join(part for part in said[name].parts if isinstance(part, str)) for name in free}}
 

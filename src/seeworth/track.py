@@ -49,7 +49,7 @@ class Track:
         self._tell("log", step, figures)
 
     def answers(self, step: int, name: str, rows: Sequence[Mapping[str, Any]]) -> None:
-        """A table of answers: each row holds `photo` (a path), `truth`, `answer` and the fields read."""
+        """A table of answers: each row holds `photo` (a path, or None), `truth`, `answer` and the fields read."""
         plain = [{key: str(value) for key, value in row.items()} for row in rows]
         self._write({"step": step, name: plain})
         self._tell("answers", step, name, rows)
@@ -107,7 +107,7 @@ class Wandb:
         columns = list(rows[0])
         table = self.wandb.Table(columns=columns)
         for row in rows:
-            cells = [self.wandb.Image(str(row[key])) if key == "photo" else str(row[key]) for key in columns]
+            cells = [self.wandb.Image(str(row[key])) if key == "photo" and row[key] else str(row[key]) for key in columns]
             table.add_data(*cells)
         self.run.log({name: table, STEP: step})
 

@@ -175,7 +175,7 @@ def test_photos_that_fit_are_decoded_once_and_look_the_same(data: Path, monkeypa
             random.seed(index)
             one = kept[index]
             random.seed(index)
-            assert torch.equal(one.tiles, fresh[index].tiles)
+            assert torch.equal(one.tiles[0], fresh[index].tiles[0])
     assert len(opened) == 4 + 8
     small = Examples(records, Encoder(processor, TASK), 3 * 40 * 60 / 2**20)  # room for the first, not for more
     for index in (0, 1, 0, 1):

@@ -6,6 +6,7 @@ Knows nothing of files but the checkpoint folders the Trainer writes; `run.py` m
 from __future__ import annotations
 
 import math
+import random
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -45,7 +46,8 @@ class Examples(TorchDataset[Example]):
         return len(self.records)
 
     def __getitem__(self, index: int) -> Example:
-        return self.encoder.example(self.records[index], photo=self._photo(index))
+        record, rng = self.records[index], random.Random(random.random())
+        return self.encoder.example(record, photos=None if len(record.all_photos) != 1 else [self._photo(index)], rng=rng)
 
     def _photo(self, index: int) -> Image.Image:
         if index in self.photos:

@@ -84,7 +84,11 @@ def build(settings: TrainSettings, dataset: Dataset, train: list[Record]) -> tup
         model, processor = make_tiny(texts, seed=settings.seed, num_crops=settings.num_crops or 1)
     else:
         model, processor = load_base(
-            settings.model, dtype=settings.dtype, attn_implementation=settings.attn_implementation, num_crops=settings.num_crops
+            settings.model,
+            dtype=settings.dtype,
+            attn_implementation=settings.attn_implementation,
+            num_crops=settings.num_crops,
+            load_in_4bit=settings.load_in_4bit,
         )
     model.config.use_cache = False
     return prepare_parts(model, settings, parts), Encoder(processor, dataset.task, augment=settings.augment)

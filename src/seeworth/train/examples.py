@@ -1,0 +1,112 @@
+"""Records -> batches for the loop: decoded in time, in the order's order, the same whoever decodes them.
+
+Augmentation is drawn from (seed, epoch, record), so that neither worker processes nor a resume change a pixel. Knows nothing of
+the loss.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import DataLoader
+from torch.utils.data import Dataset as TorchDataset
+
+from ..encode import IGNORED, Encoder, Example, collate, photos_of
+from ..errors import PhotoError
+from ..record import Record
+
+Features = Callable[[Record], tuple[Tensor, ...] | None]
+
+
+@dataclass(frozen=True)
+class Place:
+    """One example of a batch: which record, in which pass; without weight it fills a process's turn and trains nothing."""
+
+    record: int
+    epoch: int = 0
+    weight: bool = True
+
+
+class Examples(TorchDataset[Any]):
+    """Records of one split, encoded when asked for.
+
+    The first photos, up to `megabytes` of decoded pixels, are kept between passes: on a CPU, decoding costs as much as a fifth
+    of the step. `features` gives what the vision tower made of a record's photos; then no photo is opened.
+    """
+
+    def __init__(
+        self, records: Sequence[Record], encoder: Encoder, *, seed: int = 0, megabytes: float = 0, features: Features | None = None
+    ) -> None:
+        self.records = records
+        self.encoder = encoder
+        self.seed = seed
+        self.room = megabytes * 2**20
+        self.features = features
+        self.photos: dict[int, tuple[Image.Image, ...]] = {}
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def __getitem__(self, place: Place) -> Example | PhotoError:
+        """A photo that cannot be opened comes back as its error: raised in a worker process it would lose its words."""
+        try:
+            example = self._example(place)
+        except PhotoError as problem:
+            return problem
+        return example if place.weight else replace(example, labels=[IGNORED] * len(example.labels))
+
+    def _example(self, place: Place) -> Example:
+        record = self.records[place.record]
+        if self.features is not None and (made := self.features(record)) is not None:
+            return self.encoder.example(record, tile_features=made)
+        draw = random.Random(f"{self.seed}/{place.epoch}/{record.id}")
+        return self.encoder.example(record, photos=self._photos(place.record), rng=draw)
+
+    def _photos(self, index: int) -> tuple[Image.Image, ...]:
+        if index in self.photos:
+            return self.photos[index]
+        photos = tuple(photos_of(self.records[index]))
+        if self.encoder.augment:
+            photos = tuple(self.encoder.smaller(photo) for photo in photos)
+        size = sum(photo.width * photo.height * len(photo.getbands()) for photo in photos)
+        if size <= self.room:
+            self.room -= size
+            self.photos[index] = photos
+        return photos
+
+
+def loader(
+    examples: Examples, batches: Iterable[Sequence[Place]], *, pad_id: int, packed: bool = False, workers: int = 0, pin: bool = False
+) -> Iterator[dict[str, Any]]:
+    """The batches, collated, in order; `workers` processes decode ahead. Raises PhotoError when a photo cannot be opened."""
+    made = DataLoader(
+        examples,
+        batch_sampler=batches,  # type: ignore[arg-type]
+        collate_fn=partial(_collate, pad_id=pad_id, packed=packed),
+        num_workers=workers,
+        pin_memory=pin,
+        persistent_workers=False,
+        prefetch_factor=4 if workers else None,
+    )
+    for batch in made:
+        if isinstance(batch, PhotoError):
+            raise batch
+        yield batch
+
+
+def _collate(examples: Sequence[Example | PhotoError], *, pad_id: int, packed: bool) -> dict[str, Any] | PhotoError:
+    whole = [one for one in examples if isinstance(one, Example)]
+    broken = [one for one in examples if isinstance(one, PhotoError)]
+    if broken:
+        return broken[0]
+    batch = collate(whole, pad_id=pad_id, packed=packed)
+    mask = batch.get("attention_mask")
+    if mask is not None and bool(mask.all()):
+        del batch["attention_mask"]  # nothing is padded: the fast attention kernels want no mask
+    return batch

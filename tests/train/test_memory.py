@@ -62,8 +62,8 @@ def test_activations_are_what_autograd_keeps(how: dict[str, Any]) -> None:
     kept = saved_bytes(model, lambda: forward(model, one, given))
     estimate = estimate_memory(model, one, tokens=tokens, tiles=5)
     copies = estimate.weights - sum(weight.numel() * weight.element_size() for weight in model.parameters())
-    # measured: between 0.93 and 1.00 of it; the estimate leaves out the logits (here 3 x 40 of 300) and what does not grow with tokens
-    assert 0.88 * (kept - copies) <= estimate.activations <= 1.05 * kept
+    # measured: 0.93 (DoRA, whose norms do not grow with tokens and are left out, as the logits are) to 1.02 of it
+    assert 0.9 * (kept - copies) <= estimate.activations <= 1.05 * (kept - copies)
 
 
 @pytest.mark.parametrize("how", HOW, ids=str)
@@ -91,9 +91,21 @@ def test_checkpointing_keeps_less_and_more_records_keep_more() -> None:
 def test_the_estimate_is_the_same_with_checkpointing_on_and_leaves_it_on() -> None:
     model, one = prepared({})
     before = estimate_memory(model, one, tokens=100)
-    model.gradient_checkpointing_enable({"use_reentrant": False})
+    model.activation_checkpointing_enable({"use_reentrant": False})
     assert estimate_memory(model, one, tokens=100) == before
     assert model.is_gradient_checkpointing
+
+
+@pytest.mark.parametrize("how", [{}, {"vision": "frozen"}, {"model": "x", "lora_rank": 4}], ids=str)
+def test_with_checkpointing_it_is_the_layers_inputs_and_one_layer(how: dict[str, Any]) -> None:
+    model, one = prepared(how, per_device_train_batch_size=3)
+    given = batch(model, 3, 40)
+    need = estimate_memory(model, one, tokens=given["input_ids"].shape[1], tiles=5)
+    model.train()
+    model.activation_checkpointing_enable({"use_reentrant": False})
+    inputs = saved_bytes(model, lambda: forward(model, one, given))
+    # measured: what is kept is 7.8, 5.6 and 6.2 MB, the estimate with the largest layer on top 15.2, 8.6 and 22.5 MB
+    assert inputs < need.recomputed < inputs + need.activations / 3  # of three layers and four, none is more than a third of all
 
 
 def test_activations_are_recomputed_only_where_they_do_not_fit(monkeypatch: pytest.MonkeyPatch) -> None:

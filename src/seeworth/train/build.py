@@ -32,6 +32,7 @@ def build(settings: TrainSettings, dataset: Dataset, train: list[Record], parts:
             dtype=settings.dtype,
             attn_implementation=settings.attn_implementation,
             num_crops=settings.num_crops,
+            load_in_4bit=settings.load_in_4bit,
         )
     model.config.use_cache = False
     return prepare_parts(model, settings, parts), Encoder(processor, dataset.task, augment=settings.augment)

@@ -75,10 +75,9 @@ class Track:
         """What a checkpoint must hold to go on from here: JSON-able. All that was written until now is on the disk when it returns."""
         if not self.main:
             return {}
-        with told_as(RunError, OSError, where=self.path):
-            with self.path.open("rb") as file:
-                os.fsync(file.fileno())
-                size = os.fstat(file.fileno()).st_size
+        with told_as(RunError, OSError, where=self.path), self.path.open("rb") as file:
+            os.fsync(file.fileno())
+            size = os.fstat(file.fileno()).st_size
         trackers = {one.name: one.state() for one in list(self.listeners) if self._ask(one, "flush")}
         return {"lines": self.lines, "bytes": size, "sha256": self.hash.hexdigest(), "trackers": trackers}
 

@@ -15,9 +15,11 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import CPUOffloadPolicy, FSDPModule, fully_shard
-from torch.distributed.tensor import DTensor, distribute_tensor
+from torch.distributed.tensor import DTensor, Replicate, distribute_tensor
+from torch.optim import Optimizer
 
 from ...errors import SettingsError
+from ..optimizer import MuonWithAdamW
 from .alone import clean
 from .launch import Launch, is_true
 from .together import Like, Together
@@ -54,6 +56,11 @@ class Sharded(Together):
             fully_shard(layer, mesh=mesh, reshard_after_forward=self.reshard, **more)
         return fully_shard(model, mesh=mesh, reshard_after_forward=False, **more)
 
+    def join(self, model: nn.Module, optimizer: Optimizer) -> nn.Module:
+        if isinstance(optimizer, MuonWithAdamW):
+            optimizer.register_step_pre_hook(lambda made, *_: whole_matrices(made))
+        return model
+
     def accumulating(self, model: nn.Module, last: bool) -> AbstractContextManager[Any]:
         assert isinstance(model, FSDPModule)
         model.set_requires_gradient_sync(last)
@@ -84,6 +91,15 @@ class Sharded(Together):
             yield self.twin
         finally:
             fill(self.twin, ((name, one.detach().to("meta")) for name, one in self.twin.named_parameters()))
+
+
+def whole_matrices(optimizer: Optimizer) -> None:
+    """Gradients and momenta of Muon's matrices, put together on every process: a slice cannot be made orthogonal by itself."""
+    for group in optimizer.param_groups:
+        for one in group["params"] if group["name"].endswith("/matrices") else ():
+            one.grad = one.grad.redistribute(placements=[Replicate()])
+            if state := optimizer.state.get(one):
+                state["momentum_buffer"] = state["momentum_buffer"].redistribute(placements=[Replicate()])
 
 
 def without_weights(model: nn.Module) -> nn.Module:

@@ -81,6 +81,17 @@ class Examples(TorchDataset[Any]):
         return photos
 
 
+def places_of(micro: Sequence[int], records: Sequence[Record], epoch: int = 0, processes: int = 1) -> list[Place]:
+    """The examples of one forward pass. Never none; and where several processes meet in each layer, never without a photo when some record
+    has one: a process that left out the tower and the projector would leave the others waiting there.
+    """
+    places = [Place(at, epoch) for at in micro]
+    if places and (processes == 1 or any(records[at].photo for at in micro)):
+        return places
+    filler = next((at for at, record in enumerate(records) if record.photo), None)
+    return places if places and filler is None else [*places, Place(filler or 0, epoch, weight=False)]
+
+
 def loader(
     examples: Examples, batches: Iterable[Sequence[Place]], *, pad_id: int, packed: bool = False, workers: int = 0, pin: bool = False
 ) -> Iterator[dict[str, Any]]:

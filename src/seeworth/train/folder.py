@@ -23,7 +23,7 @@ from .checkpoint import find_checkpoint, read_state
 STARTED = "started.json"
 FREE = {  # what may change when a training goes on: nothing of it moves a weight
     "data", "output_dir", "report_to", "run_name", "project", "dataloader_num_workers", "photo_memory", "save_total_limit", "vision_cache",
-    "vision_cache_dir", "resume_from_checkpoint", "overwrite", "doctor", "overfit_steps", "num_threads", "auto_find_batch_size",
+    "vision_cache_dir", "resume_from_checkpoint", "overwrite", "doctor", "strategy", "overfit_steps", "num_threads", "auto_find_batch_size",
 }  # fmt: skip
 
 
@@ -40,7 +40,7 @@ class Claim:
     finished: bool
 
 
-def claim(settings: TrainSettings, fingerprint: str, held: ExitStack) -> Claim:
+def claim(settings: TrainSettings, fingerprint: str, held: ExitStack, processes: int = 1) -> Claim:
     """Take the run folder: make it, go on in it, or refuse it; it stays locked until `held` is closed.
 
     Raises SettingsError when it holds something else, a training with other settings or data (told which), or when another
@@ -60,23 +60,29 @@ def claim(settings: TrainSettings, fingerprint: str, held: ExitStack) -> Claim:
         elif settings.resume_from_checkpoint == "never":
             raise SettingsError(f"output_dir {out} is not empty: name another folder, add --overwrite, or let it go on")
         elif (out / MANIFEST).exists() or find_checkpoint(out) is not None:
-            _same_training(settings, fingerprint, out)
+            _same_training(settings, fingerprint, out, processes)
             return Claim(out, _checkpoint(settings, out), (out / MANIFEST).exists())
     else:
         out.mkdir(parents=True, exist_ok=True)
         _lock(out, held)
     if settings.resume_from_checkpoint not in ("auto", "never"):
         raise SettingsError(f"resume_from_checkpoint {settings.resume_from_checkpoint}: {out} holds no training that could go on")
-    started = {"settings": to_plain(settings), "data_fingerprint": fingerprint}
+    started = {"settings": to_plain(settings), "data_fingerprint": fingerprint, "processes": processes}
     write_whole(out / STARTED, json.dumps(started, indent=2, ensure_ascii=False) + "\n")
     return Claim(out, None, False)
 
 
-def _same_training(settings: TrainSettings, fingerprint: str, out: Path) -> None:
+def _same_training(settings: TrainSettings, fingerprint: str, out: Path, processes: int) -> None:
     path = out / STARTED
     with told_as(RunError, OSError, ValueError, where=f"{path}: cannot be read, so the training cannot go on: add --overwrite"):
         started = json.loads(path.read_text(encoding="utf-8"))
     now, then = to_plain(settings), started["settings"]
+    before = started.get("processes", 1)
+    if (asked := now.pop("gradient_accumulation_steps") * processes) != (passes := then["gradient_accumulation_steps"] * before):
+        raise SettingsError(
+            f"{out} was trained with {passes} forward passes in a step ({passes // before} on each of {before} processes), now it would be "
+            f"{asked} on {processes}: {_passes_again(passes, processes)}"
+        )
     changed = [key for key in now if key not in FREE and now[key] != then.get(key, now[key])]
     if changed:
         words = ", ".join(f"{key} {then.get(key)} -> {now[key]}" for key in changed)
@@ -85,6 +91,13 @@ def _same_training(settings: TrainSettings, fingerprint: str, out: Path) -> None
         raise SettingsError(
             f"{settings.data} is not the dataset that {out} was trained on: give that one, another output_dir, or --overwrite"
         )
+
+
+def _passes_again(passes: int, processes: int) -> str:
+    """What to do for as many forward passes in a step as before."""
+    if passes % processes:
+        return f"take a number of processes that divides {passes}"
+    return f"set gradient_accumulation_steps to {passes // processes}"
 
 
 def _checkpoint(settings: TrainSettings, out: Path) -> Path | None:

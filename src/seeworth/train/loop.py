@@ -23,8 +23,8 @@ from ..record import Record
 from ..settings import TrainSettings
 from ..track import Track
 from .answering import Answering
-from .checkpoint import Checkpoint, forget_checkpoints, read_checkpoint, to_cpu, write_checkpoint
-from .examples import Examples, Features, Place, loader
+from .checkpoint import Checkpoint, forget_checkpoints, read_checkpoint, read_state, to_cpu, write_checkpoint
+from .examples import Examples, Features, loader, places_of
 from .order import Order
 from .schedule import Schedule, moments
 from .spread import Alone
@@ -102,7 +102,7 @@ class Trainer:
         """This process's forward passes from the present step on; what came before is skipped here, not decoded."""
         rank, processes = self.spread.rank, self.spread.processes
         places = [
-            [Place(at, epoch) for at in micro] or [Place(0, epoch, weight=False)]
+            places_of(micro, self.examples.records, epoch, processes)
             for epoch, step in self.order.steps(self.step, self.total)
             for micro in step[rank::processes]
         ]
@@ -150,7 +150,7 @@ class Trainer:
         size, rank, processes = self.settings.per_device_eval_batch_size, self.spread.rank, self.spread.processes
         micros = [range(start, min(start + size, len(self.validation))) for start in range(0, len(self.validation), size)]
         micros += [range(0)] * (-len(micros) % processes)
-        places = [[Place(at) for at in micro] or [Place(0, weight=False)] for micro in micros[rank::processes]]
+        places = [places_of(micro, self.validation, 0, processes) for micro in micros[rank::processes]]
         total, labels = 0.0, 0.0
         for batch in loader(self.held_out, places, pad_id=self._pad, packed=self.settings.packing, pin=self._pin):
             total += float(self.stepper.loss(batch, 1.0))
@@ -169,32 +169,35 @@ class Trainer:
         """Write a checkpoint; the best and the last `save_total_limit` are kept."""
         weights = self.spread.weights(self.model)
         optimizer = self.spread.optimizer_state(self.model, self.optimizer)
-        if self.spread.main:
-            state = {
-                "best": self.best,
-                "window": self.window,
-                "scaler": self.stepper.scaler.state_dict(),
-                "track": self.track.state(),
-                "total": self.total,
-            }
-            write_checkpoint(self.out, Checkpoint(self.step, to_cpu(weights), optimizer, state))
-            best = f"checkpoint-{self.best['step']}" if self.best["step"] is not None else None
-            forget_checkpoints(self.out, self.settings.save_total_limit, best)
-        self.spread.wait()
+        self.spread.main_only(lambda: self._write(weights, optimizer))
+
+    def _write(self, weights: Mapping[str, torch.Tensor], optimizer: Mapping[str, Any]) -> None:
+        state = {
+            "best": self.best,
+            "window": self.window,
+            "scaler": self.stepper.scaler.state_dict(),
+            "track": self.track.state(),
+            "total": self.total,
+        }
+        write_checkpoint(self.out, Checkpoint(self.step, to_cpu(weights), optimizer, state))
+        best = f"checkpoint-{self.best['step']}" if self.best["step"] is not None else None
+        forget_checkpoints(self.out, self.settings.save_total_limit, best)
 
     def load(self, folder: Path) -> None:
-        """Go on from a checkpoint. Raises RunError when it is damaged or of other settings."""
-        found = read_checkpoint(folder)
-        self.spread.load_weights(self.model, found.weights)
-        self.spread.load_optimizer(self.model, self.optimizer, dict(found.optimizer))
-        self.step, self.best, self.window = found.step, dict(found.state["best"]), dict(found.state["window"])
-        if found.state["scaler"]:
-            self.stepper.scaler.load_state_dict(found.state["scaler"])
+        """Go on from a checkpoint, which the main process reads. Raises RunError when it is damaged or of other settings."""
+        found = self.spread.main_only(lambda: read_checkpoint(folder))
+        self.spread.load_weights(self.model, found and found.weights)
+        self.spread.load_optimizer(self.model, self.optimizer, found and dict(found.optimizer))
+        state = self.spread.first(lambda: dict(read_state(folder)))
+        self.step, self.best, self.window = int(state["step"]), dict(state["best"]), dict(state["window"])
+        if state["scaler"]:
+            self.stepper.scaler.load_state_dict(state["scaler"])
 
     def load_best(self) -> None:
         """Put the weights with the lowest validation loss in place; the present ones when nothing was validated."""
         if self.best["step"] not in (None, self.step):
-            self.spread.load_weights(self.model, read_checkpoint(self.out / f"checkpoint-{self.best['step']}").weights)
+            found = self.spread.main_only(lambda: read_checkpoint(self.out / f"checkpoint-{self.best['step']}"))
+            self.spread.load_weights(self.model, found and found.weights)
 
 
 class Pace:

@@ -16,7 +16,7 @@ import torch
 
 from ..data.dataset import Dataset
 from ..encode import Encoder
-from ..errors import DataError, RunError
+from ..errors import DataError, RunError, SettingsError
 from ..memory import keep_freed_memory
 from ..predict.vlm import VLM
 from ..record import Record
@@ -45,17 +45,19 @@ def run(settings: TrainSettings) -> None:
     split, ModelError when the model cannot be loaded, RunError when the loss is not finite or the disk is full, PhotoError when a
     photo has vanished.
     """
-    parts = resolve_parts(settings)
-    dataset = Dataset.open(settings.data)
-    if not dataset.counts.get("train"):
-        raise DataError(f"{settings.data} has no record in its train split: import it again with a split column, or without one")
     keep_freed_memory()
     if settings.num_threads:
         torch.set_num_threads(settings.num_threads)
     with ExitStack() as held:
         spread = make_spread(settings)
         held.callback(spread.close)
-        taken = spread.first(lambda: claim(settings, dataset.fingerprint, held))
+        held.enter_context(spread.one_voice())
+        spread.settle(settings)
+        parts = resolve_parts(settings)
+        dataset = Dataset.open(settings.data)
+        if not dataset.counts.get("train"):
+            raise DataError(f"{settings.data} has no record in its train split: import it again with a split column, or without one")
+        taken = spread.first(lambda: claim(settings, dataset.fingerprint, held, spread.processes))
         if taken.finished:
             _say(spread, f"{settings.output_dir} is finished already: nothing to do (--overwrite trains anew)")
             return
@@ -69,15 +71,18 @@ def run(settings: TrainSettings) -> None:
 
 def _train(settings: TrainSettings, dataset: Dataset, parts: Parts, spread: Alone, taken: Claim) -> None:
     train, validation = dataset.records("train"), dataset.records("validation")
+    parts = _reached(parts, train)
     model, encoder = build(settings, dataset, train, parts)
     order = make_order(settings, encoder, train, spread.processes)
-    speed_up(model, settings, max(order.lengths))
+    speed_up(model, settings, max(order.lengths), spread)
     _say_plan(settings, parts, model, order, len(validation), spread)
     if settings.doctor and taken.checkpoint is None:
         _examine(settings, model, encoder, train, spread)
     wrapped = spread.wrap(model)
     optimizer = make_optimizer(wrapped, settings)
-    resumed = None if taken.checkpoint is None else read_state(taken.checkpoint)["track"]
+    wrapped = spread.join(wrapped, optimizer)
+    checkpoint = taken.checkpoint
+    resumed = None if checkpoint is None else spread.first(lambda: read_state(checkpoint)["track"])
     config = to_plain(settings) | {"data_fingerprint": dataset.fingerprint}
     about = About(taken.out, dataset.folder, settings.project, settings.run_name or taken.out.name, "train", config)
     with Track(taken.out, listeners(settings.report_to, about, main=spread.main), resume=resumed, main=spread.main) as track:
@@ -93,7 +98,7 @@ def _train(settings: TrainSettings, dataset: Dataset, parts: Parts, spread: Alon
             out=taken.out,
             track=track,
             spread=spread,
-            answering=Answering(track, vlm, validation[: settings.eval_records], dataset.folder),
+            answering=Answering(track, vlm, validation[: settings.eval_records], dataset.folder, spread),
         )
         if taken.checkpoint is not None:
             trainer.load(taken.checkpoint)
@@ -101,6 +106,15 @@ def _train(settings: TrainSettings, dataset: Dataset, parts: Parts, spread: Alon
         start = time.time()
         trainer.run()
         _finish(settings, parts, dataset, trainer, validation, (time.time() - start) / 60)
+
+
+def _reached(parts: Parts, train: list[Record]) -> Parts:
+    """The parts, without those that only photos reach where no record has one: no gradient would come to them."""
+    if any(record.photo for record in train):
+        return parts
+    if parts.language == "frozen":
+        raise SettingsError("no train record has a photo, and the language model is frozen: nothing would be trained")
+    return replace(parts, projector="frozen", vision="frozen")
 
 
 def _finish(
@@ -112,13 +126,15 @@ def _finish(
     with trainer.spread.answering(trainer.model) as model:
         # Another family than eval/: more records, and the best checkpoint, so no point on the same curve.
         figures |= trainer.answering(trainer.step, "final", model, validation[: max(settings.eval_records, FINAL_RECORDS)])
-        if trainer.spread.main:
-            about = about_run(settings, parts, dataset, trainer, model, minutes, figures)
-            write_result(trainer.out, model, trainer.examples.encoder, about)
-            trainer.track.finish(figures, about)
-            write_run(trainer.out, about)
-    trainer.spread.wait()
+        trainer.spread.main_only(lambda: _leave(about_run(settings, parts, dataset, trainer, model, minutes, figures), trainer, model))
     _say(trainer.spread, f"trained {trainer.step} steps in {minutes:.1f} minutes: {trainer.out}")
+
+
+def _leave(about: dict[str, Any], trainer: Trainer, model: Any) -> None:
+    """All that stays of the training in its folder, run.json last."""
+    write_result(trainer.out, model, trainer.examples.encoder, about)
+    trainer.track.finish(about["validation"], about)
+    write_run(trainer.out, about)
 
 
 def make_order(settings: TrainSettings, encoder: Encoder, train: list[Record], processes: int = 1) -> Order:
@@ -137,7 +153,7 @@ def make_order(settings: TrainSettings, encoder: Encoder, train: list[Record], p
 
 def _examine(settings: TrainSettings, model: Any, encoder: Encoder, train: list[Record], spread: Alone) -> None:
     """The doctor's findings, printed by the main process. Raises RunError for the first that is bad."""
-    for finding in spread.first(lambda: examine(model, encoder, train, settings)):
+    for finding in spread.main_only(lambda: examine(model, encoder, train, settings)) or ():
         _say(spread, f"  {finding.words}")
 
 

@@ -26,7 +26,7 @@ from ..track import About, Track, listeners
 from .answering import Answering
 from .build import build, speed_up
 from .checkpoint import read_state
-from .doctor import examine
+from .doctor import demand, examine, show
 from .folder import Claim, claim
 from .loop import Trainer
 from .optimizer import make_optimizer
@@ -137,8 +137,9 @@ def make_order(settings: TrainSettings, encoder: Encoder, train: list[Record], p
 
 def _examine(settings: TrainSettings, model: Any, encoder: Encoder, train: list[Record], spread: Alone) -> None:
     """The doctor's findings, printed by the main process. Raises RunError for the first that is bad."""
-    for finding in spread.first(lambda: examine(model, encoder, train, settings)):
-        _say(spread, f"  {finding.words}")
+    findings = spread.first(lambda: examine(model, encoder, train, settings))
+    _say(spread, show(findings))
+    demand(findings)
 
 
 def _smaller(settings: TrainSettings, problem: Exception) -> TrainSettings:

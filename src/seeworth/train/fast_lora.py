@@ -22,7 +22,7 @@ class _Adapted(torch.autograd.Function):
     """y = x W' + b + s (u A') B' for a frozen W; u is x, or x after dropout. x [token, in], A [rank, in], B [out, rank], W [out, in]."""
 
     @staticmethod
-    def forward(  # type: ignore[override]
+    def forward(
         ctx: Any, x: Tensor, dropped: Tensor | None, weight: Tensor, bias: Tensor | None, a: Tensor, b: Tensor, scale: float
     ) -> Tensor:
         used = x if dropped is None else dropped
@@ -34,7 +34,7 @@ class _Adapted(torch.autograd.Function):
         return out
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> Any:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> Any:
         used, low, weight, a, b = ctx.saved_tensors
         grad_low = grad @ (b * ctx.scale)
         grad_x = grad @ weight if ctx.needs_input_grad[0] else None

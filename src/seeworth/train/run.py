@@ -27,7 +27,8 @@ from ..track import About, Track, listeners
 from .answering import Answering
 from .build import build, speed_up
 from .checkpoint import find_checkpoint, read_state
-from .doctor import examine
+from .doctor import demand, examine, show
+from .features import open_features
 from .folder import Claim, claim, how_to_go_on
 from .limits import check_limits
 from .loop import Trainer
@@ -64,7 +65,7 @@ def run(settings: TrainSettings) -> None:
         if taken.finished:
             _say(spread, f"{settings.output_dir} is finished already: nothing to do (--overwrite trains anew)")
             return
-        settings = _as_found(settings, taken)
+        settings = _as_found(settings, taken, spread.processes)
         while True:
             try:
                 return _train(settings, dataset, parts, spread, taken)
@@ -85,6 +86,7 @@ def _train(settings: TrainSettings, dataset: Dataset, parts: Parts, spread: Alon
     _say_plan(settings, parts, model, order, len(validation), spread)
     if settings.doctor and taken.checkpoint is None:
         _examine(settings, model, encoder, train, spread)
+    store = open_features(settings, dataset, model, encoder, [*train, *validation], spread)
     wrapped = spread.wrap(model)
     optimizer = make_optimizer(wrapped, settings)
     wrapped = spread.join(wrapped, optimizer)
@@ -93,7 +95,8 @@ def _train(settings: TrainSettings, dataset: Dataset, parts: Parts, spread: Alon
     config = to_plain(settings) | {"data_fingerprint": dataset.fingerprint}
     about = About(taken.out, dataset.folder, settings.project, settings.run_name or taken.out.name, "train", config)
     with Track(taken.out, listeners(settings.report_to, about, main=spread.main), resume=resumed, main=spread.main) as track:
-        vlm = VLM(model, Encoder(encoder.processor, encoder.task), batch_size=settings.per_device_eval_batch_size)
+        quiet = Encoder(encoder.processor, encoder.task)
+        vlm = VLM(model, quiet, batch_size=settings.per_device_eval_batch_size, features=store)
         trainer = Trainer(
             model=wrapped,
             optimizer=optimizer,
@@ -106,12 +109,15 @@ def _train(settings: TrainSettings, dataset: Dataset, parts: Parts, spread: Alon
             track=track,
             spread=spread,
             answering=Answering(track, vlm, validation[: settings.eval_records], dataset.folder, spread),
+            features=None if store is None else store.of,
         )
         if taken.checkpoint is not None:
             trainer.load(taken.checkpoint)
             _say(spread, f"going on at step {trainer.step} of {trainer.total}")
         start = time.time()
         trainer.run()
+        if store is not None:
+            _say(spread, store.words(settings.num_train_epochs))
         _finish(settings, parts, dataset, trainer, validation, (time.time() - start) / 60)
 
 
@@ -160,11 +166,12 @@ def make_order(settings: TrainSettings, encoder: Encoder, train: list[Record], p
 
 def _examine(settings: TrainSettings, model: Any, encoder: Encoder, train: list[Record], spread: Alone) -> None:
     """The doctor's findings, printed by the main process. Raises RunError for the first that is bad."""
-    for finding in spread.main_only(lambda: examine(model, encoder, train, settings)) or ():
-        _say(spread, f"  {finding.words}")
+    findings = spread.main_only(lambda: examine(model, encoder, train, settings)) or []
+    _say(spread, show(findings))
+    spread.main_only(lambda: demand(findings))
 
 
-def _as_found(settings: TrainSettings, taken: Claim) -> TrainSettings:
+def _as_found(settings: TrainSettings, taken: Claim, processes: int) -> TrainSettings:
     """With the size of forward passes that `auto_find_batch_size` had found when the checkpoint was written."""
     if not settings.auto_find_batch_size or taken.checkpoint is None:
         return settings
@@ -172,7 +179,7 @@ def _as_found(settings: TrainSettings, taken: Claim) -> TrainSettings:
     return replace(
         settings,
         per_device_train_batch_size=order["batch_size"],
-        gradient_accumulation_steps=order["accumulation"],
+        gradient_accumulation_steps=order["passes"] // processes,
         max_tokens_per_batch=order["max_tokens"],
     )
 

@@ -28,6 +28,7 @@ import transformers
 from seeworth.phi3v import Phi3VConfig, Phi3VForCausalLM
 from seeworth.settings import TrainSettings
 from seeworth.train.compile import compile_layers
+from seeworth.train.fast_lora import speed_up_lora
 from seeworth.train.optimizer import make_optimizer
 from seeworth.train.parts import prepare_parts, resolve_parts
 from seeworth.train.spread import Alone
@@ -37,15 +38,18 @@ ROWS, COLUMNS, WORDS, LABELS = 5, 3, 66, 32
 PEAK = {"H100": 989.4e12, "H200": 989.4e12, "A100": 312e12}
 
 
-def main(batches: list[int], kinds: list[str], ways: list[str], *, memory: bool, profile: bool, seconds: float, layers: int) -> None:
+def main(
+    batches: list[int], kinds: list[str], ways: list[str], *, memory: bool, profile: bool, seconds: float, layers: int, dropout: float
+) -> None:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     name = torch.cuda.get_device_name() if device.type == "cuda" else "CPU"
     print(f"{name} · torch {torch.__version__} · transformers {transformers.__version__}", flush=True)
     peak = next((value for key, value in PEAK.items() if key in name), None)
     if device.type == "cuda":
-        print(f"products of 8192 x 8192 in bf16: {product_rate(device) / 1e12:.0f} TFLOP/s, peak by the data sheet {(peak or 0) / 1e12:.0f}")
+        found = product_rate(device) / 1e12
+        print(f"products of 8192 x 8192 in bf16: {found:.0f} TFLOP/s, peak by the data sheet {(peak or 0) / 1e12:.0f}")
     for kind in kinds:
-        model, settings = build(kind, device, layers)
+        model, settings = build(kind, device, layers, dropout)
         work = flops(model, kind, settings.lora_rank)
         print(f"{kind}: {sum(work.values()) / 1e12:.1f} TFLOP a record ({', '.join(f'{k} {v / 1e12:.1f}' for k, v in work.items())})")
         optimizer = make_optimizer(model, settings)
@@ -66,13 +70,13 @@ def main(batches: list[int], kinds: list[str], ways: list[str], *, memory: bool,
                     optimizer.zero_grad(set_to_none=True)
                     break
         if profile:
-            kernels(stepper, batch(kind, batches[0], model, device))
+            kernels(stepper, batch(kind, batches[-1], model, device))
         del model, optimizer, stepper
         torch.compiler.reset()
         torch.cuda.empty_cache()
 
 
-def build(kind: str, device: torch.device, layers: int) -> tuple[Any, TrainSettings]:
+def build(kind: str, device: torch.device, layers: int, dropout: float) -> tuple[Any, TrainSettings]:
     """The model at full size (fewer `layers` to try this file out), random bf16 weights, LoRA as recipes/one-80gb.yaml has it."""
     torch.manual_seed(0)
     config = Phi3VConfig(num_hidden_layers=layers, attn_implementation="sdpa")
@@ -80,8 +84,11 @@ def build(kind: str, device: torch.device, layers: int) -> tuple[Any, TrainSetti
         model = Phi3VForCausalLM._from_config(config, dtype=torch.bfloat16)
     model.config.use_cache = False
     vision = "lora" if kind == "vision" else "frozen"
-    settings = TrainSettings(Path("-"), Path("-"), model="random", vision=vision, dtype="bfloat16", learning_rate=1e-5)
-    return prepare_parts(model, settings, resolve_parts(settings)).train(), settings
+    plain = {"model": "random", "dtype": "bfloat16", "learning_rate": 1e-5}
+    settings = TrainSettings(Path("-"), Path("-"), vision=vision, lora_dropout=dropout, **plain)
+    model = prepare_parts(model, settings, resolve_parts(settings)).train()
+    speed_up_lora(model)
+    return model, settings
 
 
 def batch(kind: str, size: int, model: Any, device: torch.device) -> dict[str, Any]:
@@ -100,8 +107,12 @@ def batch(kind: str, size: int, model: Any, device: torch.device) -> dict[str, A
     else:
         made["pixel_values"] = torch.randn(size, ROWS * COLUMNS + 1, 3, side, side)
     if device.type == "cuda":
-        made = {k: v if k == "image_sizes" else [one.pin_memory() for one in v] if isinstance(v, list) else v.pin_memory() for k, v in made.items()}
+        made = {name: value if name == "image_sizes" else pinned(value) for name, value in made.items()}
     return made
+
+
+def pinned(value: Any) -> Any:
+    return [pinned(one) for one in value] if isinstance(value, list) else value.pin_memory()
 
 
 def show(kind: str, size: int, how: str, stepper: Stepper, device: torch.device, work: float, peak: float | None, seconds: float) -> None:
@@ -197,5 +208,6 @@ if __name__ == "__main__":
     parser.add_argument("--memory", action="store_true", help="also batch 1 with recomputed activations: what a small GPU needs")
     parser.add_argument("--profile", action="store_true", help="also the kernels of one step")
     parser.add_argument("--seconds", type=float, default=20.0, help="of each measurement")
+    parser.add_argument("--dropout", type=float, default=0.0, help="before the LoRA matrices")
     parser.add_argument("--layers", type=int, default=32, help="of the language model; fewer only to try this file")
     main(**vars(parser.parse_args()))

@@ -38,7 +38,7 @@ def main(home: Path) -> None:
     example = model.encoder.example(record)
     print("question     ", task.prompt(record.values))
     print("ids          ", len(example.input_ids), "of which labelled", sum(label != -100 for label in example.labels))
-    features = model.model.image_features(tiles[None], tiles.new_tensor([example.image_size]).long())
+    features = model.model.image_features(tiles[None], tiles.new_tensor(example.image_sizes).long())
     print("photo rows   ", tuple(features[0].shape))
     prediction = next(model([record]))
     print("answer       ", prediction.text)

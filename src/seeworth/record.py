@@ -1,15 +1,17 @@
-"""The nouns that travel between the stages: Record, Split, Prediction.
+"""The nouns that travel between the stages: Record, Turn, Split, Prediction.
 
 Knows nothing of how a photo is opened, a model asked or an answer scored. Writers and readers of
-`predictions.jsonl` live here because `predict` writes what `evaluate` reads, and neither imports the other's insides.
+`predictions.jsonl` live here because `predict` writes what `evaluate` reads, and neither imports the other's insides; those of
+turns because an import writes what a dataset reads.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from decimal import Decimal
+from itertools import count
 from pathlib import Path
 from typing import Literal, TypeAlias, get_args
 
@@ -18,21 +20,83 @@ from .errors import DataError
 Split: TypeAlias = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = get_args(Split)
 Value: TypeAlias = str | Decimal
+Role: TypeAlias = Literal["system", "user", "assistant"]
+ROLES: tuple[Role, ...] = get_args(Role)
+
+
+@dataclass(frozen=True)
+class Turn:
+    """What one side says in a conversation: words, and the photos where they stand between them.
+
+    A number among the `parts` is a photo's place in `Record.all_photos`, counted from 0.
+    """
+
+    role: Role
+    parts: tuple[str | int, ...]
 
 
 @dataclass(frozen=True)
 class Record:
-    """One photo and what is known of it.
+    """A photo, or several, or none, and what is known of it.
 
     `values` holds the task's fields (numbers as Decimal, all else as str) and any other column of the table as str.
     `group` names the article: records of one group never stand in two splits.
+
+    Args:
+        photo: the first photo, or the only one; None in a record of words alone.
+        photos: the further ones.
+        turns: of a conversation; None where the task's question and answer are all that is said.
+        sizes: (width, height) in pixels of each of `all_photos`, as they are seen; () where they are not known.
+
+    Raises DataError for turns that are no conversation about exactly these photos, see `check_turns`.
     """
 
     id: str
-    photo: Path
+    photo: Path | None
     values: Mapping[str, Value]
     group: str
     split: Split | None = None
+    photos: tuple[Path, ...] = ()
+    turns: tuple[Turn, ...] | None = None
+    sizes: tuple[tuple[int, int], ...] = field(default=(), compare=False)
+
+    def __post_init__(self) -> None:
+        if self.photo is None and self.photos:
+            raise DataError(f"record {self.id}: has further photos and no first one")
+        if self.turns is not None and (fault := check_turns(self.turns, len(self.all_photos))):
+            raise DataError(f"record {self.id}: {fault[1]}")
+
+    @property
+    def all_photos(self) -> tuple[Path, ...]:
+        """Every photo, in the order in which the model sees them."""
+        return () if self.photo is None else (self.photo, *self.photos)
+
+
+def check_turns(turns: Sequence[Turn], photos: int) -> tuple[str, str] | None:
+    """What keeps turns from being a conversation about that many photos, as (short code, words); None when nothing does.
+
+    The system may speak first, then user and assistant take turns, and the assistant has the last word. No turn is empty. Photos
+    stand in the user's turns, each once, in their order.
+    """
+    roles: list[str] = [turn.role for turn in turns]
+    if strange := sorted(set(roles) - set(ROLES)):
+        return "turn_role", f"expected {', '.join(ROLES)}, found a turn of {strange[0]!r}"
+    dialogue = roles[1:] if roles[:1] == ["system"] else roles
+    if len(dialogue) < 2:
+        return "turns_missing", f"expected a question and its answer, found {len(dialogue)} turns"
+    if any(role != ("user", "assistant")[place % 2] for place, role in enumerate(dialogue)):
+        return "turns_order", f"expected user and assistant in turn, found {', '.join(roles[:8])}{', ...' if len(roles) > 8 else ''}"
+    if dialogue[-1] != "assistant":
+        return "turns_order", "the last question has no answer: expected the assistant's words after it"
+    for number, turn in enumerate(turns, 1):
+        if not any(isinstance(part, int) or part.strip() for part in turn.parts):
+            return "turn_empty", f"turn {number}, the {turn.role}'s, says nothing"
+        if turn.role != "user" and any(isinstance(part, int) for part in turn.parts):
+            return "photo_misplaced", f"a photo stands in turn {number}, the {turn.role}'s: expected photos in the user's turns"
+    places = [part for turn in turns for part in turn.parts if isinstance(part, int)]
+    if places != list(range(photos)):
+        return "photo_count", f"the turns have places for {len(places)} photos, the record has {photos}: expected each once, in order"
+    return None
 
 
 @dataclass(frozen=True)
@@ -43,6 +107,27 @@ class Prediction:
     text: str
     seconds: float
     samples: tuple[str, ...] = ()
+
+
+def write_turns(turns: Sequence[Turn]) -> str:
+    """Turns as JSON, in the form of chat messages: the n-th part of type "image" is the n-th photo. `read_turns` is its inverse."""
+    kinds = [
+        {"role": turn.role, "content": [{"type": "text", "text": one} if isinstance(one, str) else {"type": "image"} for one in turn.parts]}
+        for turn in turns
+    ]
+    return json.dumps(kinds, ensure_ascii=False)
+
+
+def read_turns(text: str) -> tuple[Turn, ...]:
+    """What `write_turns` wrote. Raises ValueError."""
+    places = count()
+    try:
+        return tuple(
+            Turn(one["role"], tuple(next(places) if part["type"] == "image" else str(part["text"]) for part in one["content"]))
+            for one in json.loads(text)
+        )
+    except (ValueError, KeyError, TypeError, RecursionError) as problem:
+        raise ValueError(f"expected turns as JSON, each with role and content, found {text[:80]!r}: import again") from problem
 
 
 def write_predictions(path: Path, predictions: Iterable[Prediction]) -> int:

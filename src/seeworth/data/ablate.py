@@ -25,23 +25,26 @@ GREY = (128, 128, 128)
 
 
 def blank(records: Sequence[Record], folder: Path) -> list[Record]:
-    """The records with a mid-grey photo of the same size, as `folder`/grey-WIDTHxHEIGHT.png, stored once a size.
+    """The records with a mid-grey photo of the same size for each of theirs, as `folder`/grey-WIDTHxHEIGHT.png, stored once a size.
 
     Raises PhotoError for a photo that cannot be opened.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    blanks = []
-    for record in records:
-        width, height = open_photo(record.photo).size
-        grey = folder / f"grey-{width}x{height}.png"
-        if not grey.exists():
-            Image.new("RGB", (width, height), GREY).save(grey)
-        blanks.append(replace(record, photo=grey))
-    return blanks
+
+    def grey(photo: Path) -> Path:
+        width, height = open_photo(photo).size
+        path = folder / f"grey-{width}x{height}.png"
+        if not path.exists():
+            Image.new("RGB", (width, height), GREY).save(path)
+        return path
+
+    return [
+        replace(record, photo=grey(record.photo) if record.photo else None, photos=tuple(map(grey, record.photos))) for record in records
+    ]
 
 
 def swap(records: Sequence[Record], seed: int, category: str | None = None) -> list[Record]:
-    """The records with their photos permuted: none keeps a photo of its own group, nor of its own category where possible.
+    """Records of one photo each with their photos permuted: none keeps a photo of its own group, nor of its own category where possible.
 
     `category` names the value that holds the category, None when there is none. Same records and seed, same photos.
     Raises DataError when one group holds more than half of the records, as then no such permutation exists.
@@ -59,7 +62,7 @@ def swap(records: Sequence[Record], seed: int, category: str | None = None) -> l
         )
     categories = groups if category is None else _codes([str(record.values[category]) for record in records])
     holds = _exchange(groups, categories, np.random.default_rng(seed).permutation(len(records)))
-    return [replace(record, photo=records[other].photo) for record, other in zip(records, holds, strict=True)]
+    return [replace(record, photo=records[other].photo, sizes=records[other].sizes) for record, other in zip(records, holds, strict=True)]
 
 
 def _exchange(groups: Ints, categories: Ints, holds: Ints) -> Ints:

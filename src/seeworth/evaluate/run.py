@@ -58,10 +58,12 @@ def run(settings: EvaluateSettings, *, predictor: Predictor | None = None, conso
     if inputs.run and predictor is None:
         from ..predict.vlm import load_run
 
-        predictor = load_run(inputs.run, batch_size=settings.batch_size, max_new_tokens=settings.max_new_tokens)
+        predictor = load_run(inputs.run, batch_size=settings.batch_size, max_new_tokens=settings.max_new_tokens, keep_features=True)
     with evaluation_folder(output, overwrite=settings.overwrite) as folder:
         started = time.perf_counter()
         answers = _answers(settings, inputs, predictor, folder, console)
+        if kept := getattr(predictor, "features", None):
+            console.print(kept.words(), highlight=False, markup=False)
         measured = evaluate(inputs.task, inputs.records, answers, resamples=settings.bootstrap, seed=settings.seed)
         _thumbnails(inputs.records, measured["gallery"], folder)
         if inputs.run and (inputs.run / "log.jsonl").exists():
@@ -141,11 +143,13 @@ def _ablated(
 ) -> tuple[Ablated | None, str]:
     """Ask again with blank and with swapped photos; None and the reason when that is not wanted or cannot be."""
     left_out = "The grounding check was left out: "
-    many = min(settings.grounding_records, len(inputs.records))
-    if not many:
+    if not settings.grounding_records:
         return None, f"{left_out}grounding_records is 0."
-    chosen = sorted(np.random.default_rng(settings.seed).choice(len(inputs.records), many, replace=False))
-    records = [inputs.records[index] for index in chosen]
+    single = [record for record in inputs.records if len(record.all_photos) == 1]  # what can be exchanged one for one
+    if not (many := min(settings.grounding_records, len(single))):
+        return None, f"{left_out}no record has just one photo."
+    chosen = sorted(np.random.default_rng(settings.seed).choice(len(single), many, replace=False))
+    records = [single[index] for index in chosen]
     categories = inputs.task.of_kind("category")
     try:
         swapped = swap(records, settings.seed, categories[0].name if categories else None)
@@ -173,7 +177,7 @@ def _thumbnails(records: Sequence[Record], gallery: Mapping[str, Sequence[str]],
     """thumbnails/N.jpg for the N-th record of the split, for those in the gallery: no id becomes a path."""
     wanted = {one for ids in gallery.values() for one in ids}
     for number, record in enumerate(records):
-        if record.id in wanted:
+        if record.id in wanted and record.photo:
             write_thumbnail(open_photo(record.photo), folder / "thumbnails" / f"{number}.jpg")
 
 

@@ -7,11 +7,13 @@ names other tools know. Knows nothing of photos as files, of prompts, or of trai
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 from transformers import CLIPVisionConfig
 from transformers.cache_utils import Cache
 from transformers.generation import GenerationMixin
@@ -24,6 +26,9 @@ from .configuration import END_TOKEN_ID, ENDOFTEXT_TOKEN_ID, Phi3VConfig, Phi3VE
 from .tiling import num_tokens
 
 PhotoFeatures = Sequence[Tensor]
+TileFeatures = Sequence[Tensor | None]  # None: this photo's tiles are in pixel_values
+LOGITS_AT_ONCE = 1024  # labelled positions whose logits stand in memory at a time: 131 MB of float32 at 32,064 words
+PHOTO_INPUTS = ("pixel_values", "image_sizes", "image_features", "tile_features")  # one entry a photo, not one a row
 
 
 class Phi3VVisionTower(CLIPPreTrainedModel):
@@ -80,23 +85,54 @@ class Phi3VPhotoEmbedding(nn.Module):
             nn.Linear(merged, config.hidden_size), nn.GELU(), nn.Linear(config.hidden_size, config.hidden_size)
         )
 
-    def forward(self, pixel_values: Tensor, image_sizes: Tensor) -> list[Tensor]:
+    def forward(self, pixel_values: Tensor | None, image_sizes: Tensor | None, tile_features: TileFeatures | None = None) -> list[Tensor]:
         """pixel_values float[photo, slot, 3, tile, tile], image_sizes int[photo, (height, width)] -> a float[token, hidden] a photo.
 
-        Slots beyond a photo's own tiles are padding and are left out of the tower.
+        With `tile_features` of the same photos the tower is left out; pixel_values then hold those photos whose entry is None.
         """
-        grids = self.grids(pixel_values, image_sizes)
-        distinct = [_distinct(pixel_values[i, : rows * columns + 1]) for i, (rows, columns) in enumerate(grids)]
-        tower: Any = self.img_processor.vision_model
-        merged = self._merge(tower(torch.cat(distinct).to(tower.embeddings.class_embedding.dtype)))
-        seen = torch.split(merged, [len(tiles) for tiles in distinct])
-        tiles = [own if len(own) > 1 else own.expand(2, -1, -1, -1) for own in seen]
+        seen = self._completed(pixel_values, image_sizes, tile_features)
+        grids = self._grids_of_features(seen, image_sizes)
         lengths = [num_tokens(rows, columns, self.tile_grid) for rows, columns in grids]
-        rows_in = torch.cat([self._in_order(own, *grid) for own, grid in zip(tiles, grids, strict=True)])
+        rows_in = torch.cat([self._in_order(own, *grid) for own, grid in zip(seen, grids, strict=True)])
         first: Any = self.img_projection[0].weight
         dtype = first.dtype if first.is_floating_point() else self.glb_GN.dtype  # quantised weights are whole numbers
         projected: Tensor = self.img_projection(rows_in.to(dtype))
         return list(torch.split(projected, lengths))
+
+    def _completed(self, pixel_values: Tensor | None, image_sizes: Tensor | None, tile_features: TileFeatures | None) -> list[Tensor]:
+        """The tile features of every photo, on the device: those given, the others computed."""
+        if tile_features is None:
+            if pixel_values is None or image_sizes is None:
+                raise Phi3VError("photos are pixel_values or tile_features, each with image_sizes: one of them is missing")
+            return self.tile_features(pixel_values, image_sizes)
+        places = [place for place, own in enumerate(tile_features) if own is None]
+        computed = iter(())
+        if places or (pixel_values is not None and len(pixel_values)):
+            found = 0 if pixel_values is None else len(pixel_values)
+            if pixel_values is None or image_sizes is None or found != len(places) or len(image_sizes) != len(tile_features):
+                raise Phi3VError(
+                    f"tile_features leave {len(places)} of {len(tile_features)} photos to pixel_values, which hold {found}: give the "
+                    "pixels of just these, and image_sizes of all"
+                )
+            computed = iter(self.tile_features(pixel_values, image_sizes[places]))
+        device = self.glb_GN.device
+        return [next(computed) if own is None else own.to(device, non_blocking=True) for own in tile_features]
+
+    def tile_features(self, pixel_values: Tensor, image_sizes: Tensor) -> list[Tensor]:
+        """The tower's part: a float[distinct tile, grid, grid, 4C] a photo. Slots beyond a photo's own tiles are padding, not computed."""
+        grids = self.grids(pixel_values, image_sizes)
+        distinct = [distinct_tiles(pixel_values[i, : rows * columns + 1]) for i, (rows, columns) in enumerate(grids)]
+        return list(torch.split(self.see(torch.cat(distinct)), [len(tiles) for tiles in distinct]))
+
+    def see(self, tiles: Tensor) -> Tensor:
+        """Tower and 2x2 merge: float[tile, 3, side, side], normalised -> float[tile, grid, grid, 4C].
+
+        A frozen tower computes in its own dtype, under autocast too: whoever asks it, in training or not, gets the same.
+        """
+        tower: Any = self.img_processor.vision_model
+        frozen = not any(weight.requires_grad for weight in tower.parameters())
+        with torch.autocast(tiles.device.type, enabled=False) if frozen else nullcontext():
+            return self._merge(tower(tiles.to(tower.embeddings.class_embedding.dtype)))
 
     def grids(self, pixel_values: Tensor, image_sizes: Tensor) -> list[tuple[int, int]]:
         """(rows, columns) of tiles for each photo. Raises Phi3VError when sizes and pixels do not belong together."""
@@ -107,12 +143,33 @@ class Phi3VPhotoEmbedding(nn.Module):
             )
         if tuple(pixel_values.shape[-2:]) != (self.tile_size, self.tile_size):
             raise Phi3VError(f"tiles are {pixel_values.shape[-1]} pixels wide, this model's are {self.tile_size}: use its own processor")
-        grids = [(int(height) // self.tile_size, int(width) // self.tile_size) for height, width in image_sizes.tolist()]
+        grids = self._grids(image_sizes)
         for rows, columns in grids:
             if rows < 1 or columns < 1 or rows * columns + 1 > pixel_values.shape[1]:
                 raise Phi3VError(
                     f"image_sizes names {rows} x {columns} tiles and a global view, pixel_values has {pixel_values.shape[1]} slots: "
                     "take both from the same processor call"
+                )
+        return grids
+
+    def _grids(self, image_sizes: Tensor) -> list[tuple[int, int]]:
+        return [(int(height) // self.tile_size, int(width) // self.tile_size) for height, width in image_sizes.tolist()]
+
+    def _grids_of_features(self, tile_features: PhotoFeatures, image_sizes: Tensor | None) -> list[tuple[int, int]]:
+        """(rows, columns) of tiles for each photo. Raises Phi3VError when sizes and tile features do not belong together."""
+        if image_sizes is None or image_sizes.ndim != 2 or len(tile_features) != len(image_sizes):
+            sizes = None if image_sizes is None else list(image_sizes.shape)
+            raise Phi3VError(
+                f"expected tile_features and image_sizes [photo, 2] of as many photos, found {len(tile_features)} tile features and "
+                f"image_sizes {sizes}"
+            )
+        grids, form = self._grids(image_sizes), (self.tile_grid, self.tile_grid, self.glb_GN.shape[-1])
+        for (rows, columns), own in zip(grids, tile_features, strict=True):
+            expected = {rows * columns + 1} | ({1} if rows * columns == 1 else set())
+            if rows < 1 or columns < 1 or len(own) not in expected or tuple(own.shape[1:]) != form:
+                raise Phi3VError(
+                    f"image_sizes names {rows} x {columns} tiles and a global view, tile_features are {list(own.shape)}, expected "
+                    f"{[max(expected), *form]}: take both from the same photo, tiling and model"
                 )
         return grids
 
@@ -124,7 +181,8 @@ class Phi3VPhotoEmbedding(nn.Module):
         return squares.reshape(tiles, side, side, 4 * channels)
 
     def _in_order(self, tiles: Tensor, rows: int, columns: int) -> Tensor:
-        """[1 + rows*columns, grid, grid, 4C] -> [token, 4C]: the grid of tiles row by row, glb_GN, the global view row by row."""
+        """[distinct tile, grid, grid, 4C] -> [token, 4C]: the grid of tiles row by row, glb_GN, the global view row by row."""
+        tiles = tiles if len(tiles) > 1 else tiles.expand(2, -1, -1, -1)
         side, width = tiles.shape[1], tiles.shape[-1]
         grid = tiles[1:].reshape(rows, columns, side, side, width).permute(0, 2, 1, 3, 4).reshape(rows * side, columns * side, width)
         return torch.cat([self._with_line_ends(grid), self.glb_GN[0].to(tiles.dtype), self._with_line_ends(tiles[0])])
@@ -135,7 +193,14 @@ class Phi3VPhotoEmbedding(nn.Module):
         return torch.cat([grid, ends], dim=1).flatten(0, 1)
 
 
-def _distinct(tiles: Tensor) -> Tensor:
+def _is_packed(position_ids: Tensor | None, attention_mask: Tensor | None, cache: Cache | None) -> bool:
+    """Whether several records stand behind one another in a row: positions that do not go up by one, and nothing else said."""
+    if position_ids is None or position_ids.ndim != 2 or attention_mask is not None or cache is not None:
+        return False
+    return bool((position_ids.diff(dim=-1) != 1).any())
+
+
+def distinct_tiles(tiles: Tensor) -> Tensor:
     """The tiles of one photo without repetition: the global view of a photo of one tile is that tile, so the tower sees it once."""
     return tiles[:1] if len(tiles) == 2 and torch.equal(tiles[0], tiles[1]) else tiles
 
@@ -171,17 +236,22 @@ class Phi3VModel(Phi3Model):
         pixel_values: Tensor | None = None,
         image_sizes: Tensor | None = None,
         image_features: PhotoFeatures | None = None,
+        tile_features: TileFeatures | None = None,
         **kwargs,
     ) -> BaseModelOutputWithPast:
         """As Phi3Model, after steps 1 to 3 of `Phi3VForCausalLM.forward`."""
+        if use_cache is not False and _is_packed(position_ids, attention_mask, past_key_values):
+            if use_cache:
+                raise Phi3VError("position_ids begin anew within a row: packed rows are trained, not cached; set use_cache=False")
+            use_cache = False  # with a cache the library would not look for borders, and records would see their neighbours
         if inputs_embeds is None:
             if input_ids is None:
                 raise Phi3VError("neither input_ids nor inputs_embeds is given")
-            if image_features is None and pixel_values is not None and len(pixel_values):
-                image_features = self.vision_embed_tokens(pixel_values, image_sizes)
+            if image_features is None and (tile_features or (pixel_values is not None and len(pixel_values))):
+                image_features = self.vision_embed_tokens(pixel_values, image_sizes, tile_features or None)
             prefill = past_key_values is None or past_key_values.get_seq_length() == 0
             inputs_embeds = self._embed(input_ids, image_features, prefill)
-        elif pixel_values is not None or image_features is not None:
+        elif pixel_values is not None or image_features is not None or tile_features is not None:
             raise Phi3VError("photos come with input_ids, which hold their places; found inputs_embeds")
         return super().forward(
             attention_mask=attention_mask,
@@ -292,6 +362,16 @@ class Phi3VForCausalLM(Phi3ForCausalLM):
         features: list[Tensor] = self.model.vision_embed_tokens(pixel_values, image_sizes)
         return features
 
+    def tile_features(self, pixel_values: Tensor, image_sizes: Tensor) -> list[Tensor]:
+        """The frozen half alone: the CLIP tower's output merged 2x2, before separators and projector, which may train.
+
+        Takes what `image_features` takes. One float[distinct tile, grid, grid, 4 * tower width] for each photo, in the tower's
+        dtype, global view first; a photo of one tile, whose global view is that tile, has one. With the same image_sizes the
+        result can be given to `forward` and `generate` as `tile_features`, in place of pixel_values: the same bits come out.
+        """
+        features: list[Tensor] = self.model.vision_embed_tokens.tile_features(pixel_values, image_sizes)
+        return features
+
     def forward(  # type: ignore[no-untyped-def]
         self,
         input_ids: Tensor | None = None,
@@ -305,26 +385,33 @@ class Phi3VForCausalLM(Phi3ForCausalLM):
         pixel_values: Tensor | None = None,
         image_sizes: Tensor | None = None,
         image_features: PhotoFeatures | None = None,
+        tile_features: TileFeatures | None = None,
         logits_at_labels: bool = False,
         **kwargs,
     ) -> CausalLMOutputWithPast:
         """Words and photos -> logits, in five steps.
 
         1. Embed the words: input_ids int[batch, length]; placeholders are `config.image_token_id` or any negative id.
-        2. Make the photo features from pixel_values float[photo, slot, 3, tile, tile] and image_sizes int[photo, 2], or take
+        2. Make the photo features from pixel_values float[photo, slot, 3, tile, tile] and image_sizes int[photo, 2], or from
+           `tile_features` and image_sizes (where an entry is None, from pixel_values, which hold just these photos), or take
            `image_features`. Photos of all rows stand one after another, in order of appearance; a row may have none or several.
         3. Put them in place of the placeholders. Raises Phi3VError when the numbers differ.
         4. Decode: logits float[batch, length, vocabulary] (only the last `logits_to_keep` positions when above 0).
         5. With labels int[batch, length] (-100 = not trained): the mean cross-entropy of the next word.
 
+        Packed rows: without attention_mask, and with position_ids int[batch, length] that begin at 0 with each record, no record sees
+        another. flash_attention_2 skips what lies between records (one row only); sdpa and eager compute and mask it.
+
         `logits_at_labels` makes logits float[labelled, vocabulary], only where the next word is trained, row by row: the same
-        loss without the [batch, length, vocabulary] tensor, most of which no loss would ever look at.
+        loss without the [batch, length, vocabulary] tensor, most of which no loss would ever look at. Where more than
+        LOGITS_AT_ONCE positions are trained, the logits are made and dropped in parts, and none are returned.
         """
         if logits_at_labels:
             if labels is None:
                 raise Phi3VError("logits_at_labels is set, but there are no labels: give both, or neither")
-            photos = {"pixel_values": pixel_values, "image_sizes": image_sizes, "image_features": image_features}
             words = {"input_ids": input_ids, "attention_mask": attention_mask, "position_ids": position_ids, "inputs_embeds": inputs_embeds}
+            photos: dict[str, Any] = {"pixel_values": pixel_values, "image_sizes": image_sizes}
+            photos |= {"image_features": image_features, "tile_features": tile_features}
             return self._at_labels(labels, words | photos, kwargs)
         output: CausalLMOutputWithPast = super().forward(
             input_ids=input_ids,
@@ -338,17 +425,30 @@ class Phi3VForCausalLM(Phi3ForCausalLM):
             pixel_values=pixel_values,
             image_sizes=image_sizes,
             image_features=image_features,
+            tile_features=tile_features,
             **kwargs,
         )
         return output
 
     def _at_labels(self, labels: Tensor, inputs: dict[str, Any], kwargs: dict[str, Any]) -> CausalLMOutputWithPast:
         hidden = self.model(**inputs, use_cache=False, **kwargs).last_hidden_state
-        following = torch.nn.functional.pad(labels[:, 1:], (0, 1), value=-100)
-        trained = following != -100
-        logits = self.lm_head(hidden[trained])
-        loss = self.loss_function(logits, None, self.config.vocab_size, shift_labels=following[trained], **kwargs)
-        return CausalLMOutputWithPast(loss=loss, logits=logits)
+        following = torch.nn.functional.pad(labels[:, 1:], (0, 1), value=-100).flatten()
+        places = (following != -100).nonzero().squeeze(-1)
+        hidden, following = hidden.flatten(0, 1)[places], following[places]
+        if len(places) <= LOGITS_AT_ONCE or not torch.is_grad_enabled():
+            logits = self.lm_head(hidden)
+            loss = self.loss_function(logits, None, self.config.vocab_size, shift_labels=following, **kwargs)
+            return CausalLMOutputWithPast(loss=loss, logits=logits)
+        whole = kwargs.pop("num_items_in_batch", None)
+        parts = [
+            checkpoint(self._summed_loss, *part, use_reentrant=False)
+            for part in zip(hidden.split(LOGITS_AT_ONCE), following.split(LOGITS_AT_ONCE), strict=True)
+        ]
+        return CausalLMOutputWithPast(loss=torch.stack(parts).sum() / (len(places) if whole is None else whole))
+
+    def _summed_loss(self, hidden: Tensor, following: Tensor) -> Tensor:
+        """Long answers: the logits of one part stand in memory at a time, and are made again for the backward pass."""
+        return torch.nn.functional.cross_entropy(self.lm_head(hidden).float(), following, reduction="sum")
 
     def prepare_inputs_for_generation(  # type: ignore[no-untyped-def]
         self,
@@ -358,6 +458,7 @@ class Phi3VForCausalLM(Phi3ForCausalLM):
         pixel_values: Tensor | None = None,
         image_sizes: Tensor | None = None,
         image_features: PhotoFeatures | None = None,
+        tile_features: TileFeatures | None = None,
         **kwargs,
     ) -> dict[str, Any]:
         """Inputs of the next decoding step. Where the sequence grows past the short rope factors, the cached keys no longer
@@ -369,7 +470,8 @@ class Phi3VForCausalLM(Phi3ForCausalLM):
             self, input_ids, past_key_values=past_key_values, attention_mask=attention_mask, **kwargs
         )
         if past_key_values is None or past_key_values.get_seq_length() == 0:
-            inputs |= {"pixel_values": pixel_values, "image_sizes": image_sizes, "image_features": image_features}
+            inputs |= {"pixel_values": pixel_values, "image_sizes": image_sizes}
+            inputs |= {"image_features": image_features, "tile_features": tile_features}
         return inputs
 
     def _crosses_rope_border(self, input_ids: Tensor, cache: Cache, attention_mask: Tensor | None) -> bool:
@@ -385,18 +487,18 @@ class Phi3VForCausalLM(Phi3ForCausalLM):
         self, expand_size: int = 1, is_encoder_decoder: bool = False, input_ids: Tensor | None = None, **model_kwargs
     ) -> tuple[Tensor | None, dict[str, Any]]:
         """For beams and several samples: each row's photos are repeated with their row, however many they are."""
-        photos = {key: model_kwargs.pop(key, None) for key in ("pixel_values", "image_sizes", "image_features")}
+        photos = {key: model_kwargs.pop(key, None) for key in PHOTO_INPUTS}
         if expand_size > 1 and input_ids is not None and photos["image_sizes"] is not None:
             order = self._photo_order(input_ids, photos["image_sizes"], expand_size)
             for key, value in photos.items():
                 if value is not None:
-                    photos[key] = value[order] if isinstance(value, Tensor) else [value[int(i)] for i in order]
-        elif expand_size > 1 and photos["image_features"] is not None:
-            raise Phi3VError("several samples or beams from image_features need image_sizes too")
+                    photos[key] = _chosen(value, _among_pixels(order, photos["tile_features"]) if key == "pixel_values" else order)
+        elif expand_size > 1 and (given := [key for key in ("image_features", "tile_features") if photos[key] is not None]):
+            raise Phi3VError(f"several samples or beams from {given[0]} need image_sizes too")
         input_ids, model_kwargs = super()._expand_inputs_for_generation(expand_size, is_encoder_decoder, input_ids, **model_kwargs)
         return input_ids, model_kwargs | {key: value for key, value in photos.items() if value is not None}
 
-    def _photo_order(self, input_ids: Tensor, image_sizes: Tensor, expand_size: int) -> Tensor:
+    def _photo_order(self, input_ids: Tensor, image_sizes: Tensor, expand_size: int) -> list[int]:
         """Indices of photos when every row stands `expand_size` times."""
         embedding = self.model.vision_embed_tokens
         sizes = image_sizes.tolist()
@@ -409,4 +511,16 @@ class Phi3VForCausalLM(Phi3ForCausalLM):
                 stop += 1
             order += list(range(start, stop)) * expand_size
             start = stop
-        return torch.tensor(order, dtype=torch.long, device=image_sizes.device)
+        return order
+
+
+def _chosen(photos: Any, order: list[int]) -> Any:
+    return photos[order] if isinstance(photos, Tensor) else [photos[place] for place in order]
+
+
+def _among_pixels(order: list[int], tile_features: TileFeatures | None) -> list[int]:
+    """Places of photos -> places in pixel_values, which hold only those photos that have no tile features."""
+    if tile_features is None:
+        return order
+    without = [place for place, own in enumerate(tile_features) if own is None]
+    return [without.index(place) for place in order if place in without]

@@ -83,7 +83,7 @@ class MedianOfCategory:
 
 
 class NearestPhoto:
-    """The true answer of the training photo that looks most alike, by colours and coarse shape.
+    """The true answer of the training photo that looks most alike, by colours and coarse shape; of several photos the first counts.
 
     A photo is float32[832]: 16 x 16 RGB pixels and a histogram of 4 x 4 x 4 colours (square roots, so that distance is
     Hellinger's). Both parts are centred and scaled on the train split to weigh the same. Distance is Euclidean.
@@ -127,10 +127,10 @@ def baselines(task: Task, train: Sequence[Record]) -> list[Baseline]:
     return [one(task, train) for one in BASELINES if one.suits(task)]
 
 
-def photo_vectors(photos: Sequence[Path]) -> Vectors:
+def photo_vectors(photos: Sequence[Path | None]) -> Vectors:
     """float32[photo, 832]: pixels of each photo shrunk to 16 x 16 (0..1), then the roots of its colour shares (0..1).
 
-    Raises PhotoError for a photo that cannot be opened.
+    No photo at all is seen as a white one, so that records of words alone are alike. Raises PhotoError for a photo that cannot be opened.
     """
     # Pillow lets go of the interpreter while it decodes and shrinks. open_photo sets warning filters, which threads share:
     # they are put back here, once all are done.
@@ -138,8 +138,8 @@ def photo_vectors(photos: Sequence[Path]) -> Vectors:
         return np.stack(list(pool.map(_vector, photos)))
 
 
-def _vector(photo: Path) -> Vectors:
-    image = open_photo(photo).convert("RGB")
+def _vector(photo: Path | None) -> Vectors:
+    image = open_photo(photo).convert("RGB") if photo else Image.new("RGB", (64, 64), "white")
     small = np.asarray(image.resize((GRID, GRID), Image.Resampling.BOX), dtype=np.float32) / 255
     colours = np.asarray(image.resize((64, 64), Image.Resampling.NEAREST)).reshape(-1, 3) // (256 // LEVELS)
     codes = colours @ np.array([LEVELS**2, LEVELS, 1])

@@ -12,7 +12,7 @@ from typing import Any
 from rich.progress import track as progress
 
 from ..data.dataset import Dataset
-from ..encode import photo_of
+from ..encode import photos_of
 from ..errors import DataError, PhotoError, SettingsError
 from ..record import Prediction, Record
 from ..settings import PredictSettings
@@ -47,7 +47,8 @@ def line(record: Record, prediction: Prediction, task: Task) -> dict[str, Any]:
     """What predictions.jsonl holds for one photo: the words, and what was read from them."""
     reading = task.read(prediction.text)
     values = {name: value if isinstance(value, str) else float(value) for name, value in reading.values.items()}
-    return {**asdict(prediction), "photo": str(record.photo), "values": values, "problems": list(reading.problems)}
+    photo = str(record.photo) if record.photo else None
+    return {**asdict(prediction), "photo": photo, "values": values, "problems": list(reading.problems)}
 
 
 def find_records(settings: PredictSettings) -> list[Record]:
@@ -66,7 +67,7 @@ def find_records(settings: PredictSettings) -> list[Record]:
 def _readable(records: list[Record]) -> Iterator[Record]:
     for record in records:
         try:
-            photo_of(record)
+            photos_of(record)
         except PhotoError as problem:
             print(f"left out: {problem}", file=sys.stderr)
         else:

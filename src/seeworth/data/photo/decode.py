@@ -10,6 +10,8 @@ import io
 import os
 import stat
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -27,7 +29,7 @@ from .headers import FORMATS, MAX_PIXELS, Header, check_size, read_exif, read_he
 from .look import look_of, phash
 from .pixels import to_rgb
 
-__all__ = ["FORMATS", "MAX_BYTES", "MAX_PIXELS", "MIN_SIDE", "normalise", "open_photo", "read_photo"]
+__all__ = ["FORMATS", "MAX_BYTES", "MAX_PIXELS", "MIN_SIDE", "normalise", "open_photo", "photo_size", "read_photo"]
 
 MAX_BYTES = 64 * 2**20
 MIN_SIDE = 8  # pixels; below it a shop's photo is a spacer or a tracking pixel
@@ -52,6 +54,13 @@ def open_photo(photo: Path | bytes) -> Image.Image:
     Lab, rare encodings).
     """
     return _decode(photo if isinstance(photo, bytes) else read_photo(photo))[0]
+
+
+def photo_size(photo: Path | bytes) -> tuple[int, int]:
+    """(width, height) in pixels of what `open_photo` would give, no pixel decoded. Raises PhotoError as it does, but for damaged pixels."""
+    header, file, _ = _begin(photo if isinstance(photo, bytes) else read_photo(photo))
+    width, height = file.size
+    return (height, width) if header.orientation >= 5 else (width, height)
 
 
 def read_photo(path: Path, *, resolved: bool = False) -> bytes:
@@ -108,26 +117,38 @@ def _need_light(where: object, size: int) -> None:
 
 def _decode(data: bytes) -> tuple[Image.Image, str]:
     """The RGB picture, and the format's name when the bytes are already a plain upright RGB JPEG or PNG, else ""."""
+    header, file, plain = _begin(data)
+    with _told(header):
+        return to_rgb(header, file, lambda: _start(header)), header.format if plain else ""
+
+
+def _begin(data: bytes) -> tuple[Header, ImageFile.ImageFile, bool]:
+    """The header, a decoder that has read no pixel yet, and whether the bytes are a plain upright RGB JPEG or PNG."""
     if not data:
         raise PhotoError("empty", "the file holds no bytes")
     _need_light("the photo", len(data))
     header = read_header(data)
+    with _told(header):
+        file = _start(header)
+        if header.format == "AVIF":  # libavif says in an EXIF block of its own how irot and imir turn the picture
+            header = replace(header, orientation=read_exif(file.info.get("exif", b""))[0])
+        plain = header.clean and header.orientation == 1 and header.format in ("JPEG", "PNG") and file.mode == "RGB"
+        return header, file, plain and "transparency" not in file.info
+
+
+@contextmanager
+def _told(header: Header) -> Iterator[None]:
+    """Whatever a decoder raises, as a PhotoError."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow's remarks on odd files; what matters is an exception
-            file = _start(header)
-            if header.format == "AVIF":  # libavif says in an EXIF block of its own how irot and imir turn the picture
-                header = replace(header, orientation=read_exif(file.info.get("exif", b""))[0])
-            plain = header.clean and header.orientation == 1 and header.format in ("JPEG", "PNG") and file.mode == "RGB"
-            plain = plain and "transparency" not in file.info
-            image = to_rgb(header, file, lambda: _start(header))
+            yield
     except PhotoError:
         raise
     except Image.DecompressionBombError as problem:  # a GIF's frame far beyond its canvas
         raise PhotoError("too_large", str(problem)) from problem
     except Exception as problem:  # on damaged bytes the decoders raise nearly anything: struct.error, KeyError, SyntaxError ...
         raise PhotoError("damaged", f"the {header.format} is damaged or cut short ({type(problem).__name__}: {problem})") from problem
-    return image, header.format if plain else ""
 
 
 def _start(header: Header) -> ImageFile.ImageFile:

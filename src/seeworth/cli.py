@@ -70,12 +70,16 @@ def build_parser() -> ArgumentParser:
 
 
 def _bare_flags(argv: list[str]) -> list[str]:
-    """`--overwrite` alone means `--overwrite true`, as people expect of a switch."""
+    """`--overwrite` alone means `--overwrite true`, as people expect of a switch; `--num_crops=None` means null where a setting may be left
+    out, for so an agent of `wandb sweep` writes it.
+    """
     settings_class = VERBS[argv[0]][0] if argv and argv[0] in VERBS else None
-    switches = {f"--{one.name}" for one in fields(settings_class) if str(one.type).startswith("bool")} if settings_class else set()
+    known = fields(settings_class) if settings_class else ()
+    switches = {f"--{one.name}" for one in known if str(one.type).startswith("bool")}
+    nothing = {f"--{one.name}=None": f"--{one.name}=null" for one in known if one.default is None}
     following = [*argv, ""][1:]
     return [
-        f"{word}=true" if word in switches and after not in ("true", "false") else word
+        f"{word}=true" if word in switches and after not in ("true", "false") else nothing.get(word, word)
         for word, after in zip(argv, following, strict=True)
     ]
 

@@ -186,8 +186,8 @@ class Trainer:
     def load(self, folder: Path) -> None:
         """Go on from a checkpoint, which the main process reads. Raises RunError when it is damaged or of other settings."""
         found = self.spread.main_only(lambda: read_checkpoint(folder))
-        self.spread.load_weights(self.model, found and found.weights)
-        self.spread.load_optimizer(self.model, self.optimizer, found and dict(found.optimizer))
+        self.spread.load_weights(self.model, found.weights if found else None)
+        self.spread.load_optimizer(self.model, self.optimizer, dict(found.optimizer) if found else None)
         state = self.spread.first(lambda: dict(read_state(folder)))
         self.step, self.best, self.window = int(state["step"]), dict(state["best"]), dict(state["window"])
         if state["scaler"]:
@@ -197,7 +197,7 @@ class Trainer:
         """Put the weights with the lowest validation loss in place; the present ones when nothing was validated."""
         if self.best["step"] not in (None, self.step):
             found = self.spread.main_only(lambda: read_checkpoint(self.out / f"checkpoint-{self.best['step']}"))
-            self.spread.load_weights(self.model, found and found.weights)
+            self.spread.load_weights(self.model, found.weights if found else None)
 
 
 class Pace:

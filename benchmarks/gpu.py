@@ -38,7 +38,9 @@ ROWS, COLUMNS, WORDS, LABELS = 5, 3, 66, 32
 PEAK = {"H100": 989.4e12, "H200": 989.4e12, "A100": 312e12}
 
 
-def main(batches: list[int], kinds: list[str], ways: list[str], *, memory: bool, profile: bool, seconds: float, layers: int, dropout: float) -> None:
+def main(
+    batches: list[int], kinds: list[str], ways: list[str], *, memory: bool, profile: bool, seconds: float, layers: int, dropout: float
+) -> None:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     name = torch.cuda.get_device_name() if device.type == "cuda" else "CPU"
     print(f"{name} · torch {torch.__version__} · transformers {transformers.__version__}", flush=True)
@@ -82,7 +84,8 @@ def build(kind: str, device: torch.device, layers: int, dropout: float) -> tuple
         model = Phi3VForCausalLM._from_config(config, dtype=torch.bfloat16)
     model.config.use_cache = False
     vision = "lora" if kind == "vision" else "frozen"
-    settings = TrainSettings(Path("-"), Path("-"), model="random", vision=vision, dtype="bfloat16", learning_rate=1e-5, lora_dropout=dropout)
+    plain = {"model": "random", "dtype": "bfloat16", "learning_rate": 1e-5}
+    settings = TrainSettings(Path("-"), Path("-"), vision=vision, lora_dropout=dropout, **plain)
     model = prepare_parts(model, settings, resolve_parts(settings)).train()
     speed_up_lora(model)
     return model, settings

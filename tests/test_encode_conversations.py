@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 
@@ -81,6 +82,16 @@ def test_a_conversation_is_the_chat_template_token_by_token(encoder: Encoder, pa
     assert prompt.input_ids == published(processor, TURNS[:-1], paths, generate=True)
     assert set(prompt.labels) == {IGNORED}
     assert encoder.prompt_ids(conversation(paths), [plan.num_tokens for plan in encoder.tilings(conversation(paths))]) == prompt.input_ids
+
+
+@pytest.mark.parametrize("name", ["phi-3-vision-128k-instruct", "phi-3.5-vision-instruct"])
+def test_with_the_published_tokenizers_too(shared: Path, paths: list[Path], name: str) -> None:
+    processor = Phi3VProcessor.from_pretrained(shared / "phi3v" / "pretrained" / name)
+    encoder = Encoder(processor, TASK)
+    ids = encoder.example(conversation(paths)).input_ids
+    assert [*ids[:-1], 29871, 13] == published(processor, TURNS, paths)
+    assert encoder.example(conversation(paths), answer=False).input_ids == published(processor, TURNS[:-1], paths, generate=True)
+    assert encoder.max_length == 131072
 
 
 def test_every_turn_of_the_assistant_is_trained_and_nothing_else(encoder: Encoder, paths: list[Path]) -> None:
@@ -239,7 +250,7 @@ def test_features_stand_in_the_tiles_place_and_no_photo_is_opened(encoder: Encod
     gone = [tmp_path / path.name for path in paths]
     record = conversation(gone, sizes=tuple(SIZES))
     opened = encoder.example(conversation(paths))
-    features = [torch.zeros(len(tiles), 16, 640) for tiles in opened.tiles]
+    features = [torch.zeros(1 if len(tiles) == 2 else len(tiles), 4, 4, 640) for tiles in opened.tiles]
     example = encoder.example(record, tile_features=features)
     assert (example.input_ids, example.labels, example.image_sizes) == (opened.input_ids, opened.labels, opened.image_sizes)
     batch = collate([example, example], pad_id=0)
@@ -248,8 +259,11 @@ def test_features_stand_in_the_tiles_place_and_no_photo_is_opened(encoder: Encod
     assert batch["image_sizes"].tolist() == [list(size) for size in opened.image_sizes * 2]
     with pytest.raises(DataError, match=r"record c1: its photos have \[\d, \d, \d\] tiles, features of \[\d, \d\] are given"):
         encoder.example(record, tile_features=features[:2])
-    with pytest.raises(ValueError, match="6 photos, 3 with tiles and 3 with features"):
-        collate([example, opened], pad_id=0)
+    both = collate([example, opened], pad_id=0)
+    assert both["tile_features"] == [*features, None, None, None]
+    assert len(both["pixel_values"]) == 3
+    with pytest.raises(ValueError, match="6 photos, 3 with tiles or features"):
+        collate([example, replace(opened, tiles=())], pad_id=0)
 
 
 def test_photos_that_are_given_are_as_many_as_the_record_has(encoder: Encoder, paths: list[Path]) -> None:

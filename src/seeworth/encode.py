@@ -38,7 +38,8 @@ class Example:
         labels: as long as input_ids; -100 everywhere but on what the assistant says, `<|end|>` after it and the last `<|endoftext|>`.
         image_sizes: (height, width) in pixels of each padded photo, in order of appearance; () for words alone.
         tiles: of each photo float32[tile, 3, side, side], normalised, global view first; () where `tile_features` are given.
-        tile_features: of each photo what the vision tower makes of its tiles, float[tile, grid*grid, 4*hidden]; in the tiles' place.
+        tile_features: of each photo what the vision tower makes of its distinct tiles, float[tile, grid, grid, 4*hidden], in the tiles'
+            place: see `Phi3VForCausalLM.tile_features`.
     """
 
     input_ids: list[int]
@@ -218,7 +219,7 @@ class Encoder:
             )
 
     def _need_features(self, record: Record, plans: Sequence[Tiling], features: Sequence[Any]) -> None:
-        found, needed = [len(one) for one in features], [plan.num_tiles for plan in plans]
+        found, needed = [len(one) for one in features], [plan.num_distinct for plan in plans]
         if found != needed:
             raise DataError(f"record {record.id}: its photos have {needed} tiles, features of {found} are given: were they made otherwise?")
 
@@ -254,20 +255,20 @@ def collate(examples: Sequence[Example], *, pad_id: int, side: str = "right", pa
         With `packed` they are int64[1, total], the records one behind the other, and position_ids, which begin at 0 with each
         record, stand in the place of attention_mask: the model then lets no record see another. No label crosses a border.
         pixel_values: float32[photo, slot, 3, side, side] with only as many slots as the largest photo needs, photos of all records
-        in order of appearance; or tile_features, a list with a tensor for each photo. image_sizes: int64[photo, 2].
-        These are left out when no record has a photo.
+        in order of appearance; or tile_features, a list with a tensor for each photo, None for one whose tiles are in pixel_values.
+        image_sizes: int64[photo, 2]. These are left out when no record has a photo.
 
-    Raises ValueError when some examples hold tiles and others features.
+    Raises ValueError when an example has neither tiles nor features for each of its photos.
     """
     batch = _packed(examples) if packed else _padded(examples, pad_id, side)
     sizes = [size for example in examples for size in example.image_sizes]
     tiles = [one for example in examples for one in example.tiles]
-    features = [one for example in examples for one in example.tile_features]
-    if len(sizes) not in (len(tiles), len(features)) or (tiles and features):
-        raise ValueError(f"{len(sizes)} photos, {len(tiles)} with tiles and {len(features)} with features: expected one kind for all")
+    features = [one for example in examples for one in example.tile_features or [None] * len(example.tiles)]
+    if len(sizes) != len(features):
+        raise ValueError(f"{len(sizes)} photos, {len(features)} with tiles or features: expected either for each")
     if tiles:
         batch["pixel_values"] = _stacked(tiles)
-    elif features:
+    if len(tiles) < len(sizes):
         batch["tile_features"] = features
     if sizes:
         batch["image_sizes"] = torch.tensor(sizes)

@@ -180,6 +180,9 @@ class TrainSettings:
     """Worker processes that decode photos; 0 decodes in the training process."""
     photo_memory: int = 1000
     """Most megabytes of decoded photos that are kept between passes; used without worker processes."""
+    strategy: Literal["auto", "ddp", "fsdp", "deepspeed"] = "auto"
+    """Of several processes: ddp (each holds the whole model), fsdp (FSDP2: each a slice of it), deepspeed; auto: as accelerate launch says,
+    else ddp."""
     num_threads: int = 0
     """Threads of a process on the CPU; 0 takes one for each processor that it may use."""
 

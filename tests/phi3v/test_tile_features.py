@@ -132,3 +132,37 @@ def test_what_does_not_belong_together_is_told_with_both_numbers(small: Any, mix
         model.generate(**words, tile_features=features, num_beams=2, max_new_tokens=2)
     with pytest.raises(Phi3VError, match="photos come with input_ids"):
         model(inputs_embeds=torch.zeros(1, 3, small.config["hidden_size"]), tile_features=features, image_sizes=sizes)
+
+
+@pytest.mark.parametrize("left_out", [{0}, {1, 2}, {0, 2}, {0, 1, 2}])
+@pytest.mark.parametrize("how", [{}, {"num_beams": 3, "num_return_sequences": 2}])
+def test_photos_without_features_are_computed_from_their_pixels(
+    small: Any, mixed: dict[str, Tensor], left_out: set[int], how: dict[str, int]
+) -> None:
+    model = small.model()
+    model.generation_config.eos_token_id = None
+    cached = from_features(model, mixed)
+    some = [None if place in left_out else own for place, own in enumerate(cached["tile_features"])]
+    partly = cached | {"tile_features": some, "pixel_values": mixed["pixel_values"][sorted(left_out)]}
+    expected = model(**mixed).logits
+    assert (model(**partly).logits - expected).abs().max() < 2e-5  # measured 0 to 4e-6: a smaller batch goes through the tower
+    said = model.generate(**partly, max_new_tokens=6, do_sample=False, **how)
+    assert torch.equal(said, model.generate(**mixed, max_new_tokens=6, do_sample=False, **how))
+    with pytest.raises(Phi3VError, match=f"leave {len(left_out)} of 3 photos to pixel_values, which hold {len(left_out) + 1}"):
+        model(**partly | {"pixel_values": torch.cat([partly["pixel_values"], mixed["pixel_values"][:1]])})
+    with pytest.raises(Phi3VError, match=f"leave {len(left_out)} of 3 photos to pixel_values, which hold 0"):
+        model(**{key: one for key, one in partly.items() if key != "pixel_values"})
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_frozen_tower_gives_the_same_bits_under_autocast_as_outside(small: Any, mixed: dict[str, Tensor], dtype: torch.dtype) -> None:
+    """Or what training keeps would not be what evaluation computes. A tower that is trained computes as autocast says."""
+    model = small.model(dtype=dtype)
+    model.model.vision_embed_tokens.img_processor.requires_grad_(False)
+    plain = from_features(model, mixed)["tile_features"]
+    with torch.autocast("cpu", torch.bfloat16):
+        inside = from_features(model, mixed)["tile_features"]
+        model.requires_grad_(True)
+        trained = from_features(model, mixed)["tile_features"]
+    assert all(torch.equal(one, other) for one, other in zip(plain, inside, strict=True))
+    assert torch.equal(plain[0], trained[0]) == (dtype is torch.bfloat16)  # on a CPU autocast leaves bfloat16 as it is

@@ -58,10 +58,12 @@ def run(settings: EvaluateSettings, *, predictor: Predictor | None = None, conso
     if inputs.run and predictor is None:
         from ..predict.vlm import load_run
 
-        predictor = load_run(inputs.run, batch_size=settings.batch_size, max_new_tokens=settings.max_new_tokens)
+        predictor = load_run(inputs.run, batch_size=settings.batch_size, max_new_tokens=settings.max_new_tokens, keep_features=True)
     with evaluation_folder(output, overwrite=settings.overwrite) as folder:
         started = time.perf_counter()
         answers = _answers(settings, inputs, predictor, folder, console)
+        if kept := getattr(predictor, "features", None):
+            console.print(kept.words(), highlight=False, markup=False)
         measured = evaluate(inputs.task, inputs.records, answers, resamples=settings.bootstrap, seed=settings.seed)
         _thumbnails(inputs.records, measured["gallery"], folder)
         if inputs.run and (inputs.run / "log.jsonl").exists():

@@ -7,6 +7,7 @@ names other tools know. Knows nothing of photos as files, of prompts, or of trai
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -25,6 +26,7 @@ from .configuration import END_TOKEN_ID, ENDOFTEXT_TOKEN_ID, Phi3VConfig, Phi3VE
 from .tiling import num_tokens
 
 PhotoFeatures = Sequence[Tensor]
+TileFeatures = Sequence[Tensor | None]  # None: this photo's tiles are in pixel_values
 LOGITS_AT_ONCE = 1024  # labelled positions whose logits stand in memory at a time: 131 MB of float32 at 32,064 words
 PHOTO_INPUTS = ("pixel_values", "image_sizes", "image_features", "tile_features")  # one entry a photo, not one a row
 
@@ -83,23 +85,38 @@ class Phi3VPhotoEmbedding(nn.Module):
             nn.Linear(merged, config.hidden_size), nn.GELU(), nn.Linear(config.hidden_size, config.hidden_size)
         )
 
-    def forward(self, pixel_values: Tensor | None, image_sizes: Tensor | None, tile_features: PhotoFeatures | None = None) -> list[Tensor]:
+    def forward(self, pixel_values: Tensor | None, image_sizes: Tensor | None, tile_features: TileFeatures | None = None) -> list[Tensor]:
         """pixel_values float[photo, slot, 3, tile, tile], image_sizes int[photo, (height, width)] -> a float[token, hidden] a photo.
 
-        With `tile_features` of the same photos, no pixel is looked at and the tower is left out.
+        With `tile_features` of the same photos the tower is left out; pixel_values then hold those photos whose entry is None.
         """
-        if tile_features is None:
-            if pixel_values is None or image_sizes is None:
-                raise Phi3VError("photos are pixel_values or tile_features, each with image_sizes: one of them is missing")
-            tile_features = self.tile_features(pixel_values, image_sizes)
-        grids = self._grids_of_features(tile_features, image_sizes)
+        seen = self._completed(pixel_values, image_sizes, tile_features)
+        grids = self._grids_of_features(seen, image_sizes)
         lengths = [num_tokens(rows, columns, self.tile_grid) for rows, columns in grids]
-        on_device = [own.to(self.glb_GN.device, non_blocking=True) for own in tile_features]
-        rows_in = torch.cat([self._in_order(own, *grid) for own, grid in zip(on_device, grids, strict=True)])
+        rows_in = torch.cat([self._in_order(own, *grid) for own, grid in zip(seen, grids, strict=True)])
         first: Any = self.img_projection[0].weight
         dtype = first.dtype if first.is_floating_point() else self.glb_GN.dtype  # quantised weights are whole numbers
         projected: Tensor = self.img_projection(rows_in.to(dtype))
         return list(torch.split(projected, lengths))
+
+    def _completed(self, pixel_values: Tensor | None, image_sizes: Tensor | None, tile_features: TileFeatures | None) -> list[Tensor]:
+        """The tile features of every photo, on the device: those given, the others computed."""
+        if tile_features is None:
+            if pixel_values is None or image_sizes is None:
+                raise Phi3VError("photos are pixel_values or tile_features, each with image_sizes: one of them is missing")
+            return self.tile_features(pixel_values, image_sizes)
+        places = [place for place, own in enumerate(tile_features) if own is None]
+        computed = iter(())
+        if places or (pixel_values is not None and len(pixel_values)):
+            found = 0 if pixel_values is None else len(pixel_values)
+            if pixel_values is None or image_sizes is None or found != len(places) or len(image_sizes) != len(tile_features):
+                raise Phi3VError(
+                    f"tile_features leave {len(places)} of {len(tile_features)} photos to pixel_values, which hold {found}: give the "
+                    "pixels of just these, and image_sizes of all"
+                )
+            computed = iter(self.tile_features(pixel_values, image_sizes[places]))
+        device = self.glb_GN.device
+        return [next(computed) if own is None else own.to(device, non_blocking=True) for own in tile_features]
 
     def tile_features(self, pixel_values: Tensor, image_sizes: Tensor) -> list[Tensor]:
         """The tower's part: a float[distinct tile, grid, grid, 4C] a photo. Slots beyond a photo's own tiles are padding, not computed."""
@@ -108,9 +125,14 @@ class Phi3VPhotoEmbedding(nn.Module):
         return list(torch.split(self.see(torch.cat(distinct)), [len(tiles) for tiles in distinct]))
 
     def see(self, tiles: Tensor) -> Tensor:
-        """Tower and 2x2 merge: float[tile, 3, side, side], normalised -> float[tile, grid, grid, 4C] in the tower's dtype."""
+        """Tower and 2x2 merge: float[tile, 3, side, side], normalised -> float[tile, grid, grid, 4C].
+
+        A frozen tower computes in its own dtype, under autocast too: whoever asks it, in training or not, gets the same.
+        """
         tower: Any = self.img_processor.vision_model
-        return self._merge(tower(tiles.to(tower.embeddings.class_embedding.dtype)))
+        frozen = not any(weight.requires_grad for weight in tower.parameters())
+        with torch.autocast(tiles.device.type, enabled=False) if frozen else nullcontext():
+            return self._merge(tower(tiles.to(tower.embeddings.class_embedding.dtype)))
 
     def grids(self, pixel_values: Tensor, image_sizes: Tensor) -> list[tuple[int, int]]:
         """(rows, columns) of tiles for each photo. Raises Phi3VError when sizes and pixels do not belong together."""
@@ -171,6 +193,13 @@ class Phi3VPhotoEmbedding(nn.Module):
         return torch.cat([grid, ends], dim=1).flatten(0, 1)
 
 
+def _is_packed(position_ids: Tensor | None, attention_mask: Tensor | None, cache: Cache | None) -> bool:
+    """Whether several records stand behind one another in a row: positions that do not go up by one, and nothing else said."""
+    if position_ids is None or position_ids.ndim != 2 or attention_mask is not None or cache is not None:
+        return False
+    return bool((position_ids.diff(dim=-1) != 1).any())
+
+
 def distinct_tiles(tiles: Tensor) -> Tensor:
     """The tiles of one photo without repetition: the global view of a photo of one tile is that tile, so the tower sees it once."""
     return tiles[:1] if len(tiles) == 2 and torch.equal(tiles[0], tiles[1]) else tiles
@@ -207,10 +236,14 @@ class Phi3VModel(Phi3Model):
         pixel_values: Tensor | None = None,
         image_sizes: Tensor | None = None,
         image_features: PhotoFeatures | None = None,
-        tile_features: PhotoFeatures | None = None,
+        tile_features: TileFeatures | None = None,
         **kwargs,
     ) -> BaseModelOutputWithPast:
         """As Phi3Model, after steps 1 to 3 of `Phi3VForCausalLM.forward`."""
+        if use_cache is not False and _is_packed(position_ids, attention_mask, past_key_values):
+            if use_cache:
+                raise Phi3VError("position_ids begin anew within a row: packed rows are trained, not cached; set use_cache=False")
+            use_cache = False  # with a cache the library would not look for borders, and records would see their neighbours
         if inputs_embeds is None:
             if input_ids is None:
                 raise Phi3VError("neither input_ids nor inputs_embeds is given")
@@ -352,7 +385,7 @@ class Phi3VForCausalLM(Phi3ForCausalLM):
         pixel_values: Tensor | None = None,
         image_sizes: Tensor | None = None,
         image_features: PhotoFeatures | None = None,
-        tile_features: PhotoFeatures | None = None,
+        tile_features: TileFeatures | None = None,
         logits_at_labels: bool = False,
         **kwargs,
     ) -> CausalLMOutputWithPast:
@@ -360,11 +393,14 @@ class Phi3VForCausalLM(Phi3ForCausalLM):
 
         1. Embed the words: input_ids int[batch, length]; placeholders are `config.image_token_id` or any negative id.
         2. Make the photo features from pixel_values float[photo, slot, 3, tile, tile] and image_sizes int[photo, 2], or from
-           `tile_features` and image_sizes, or take `image_features`; of several given, the last named counts. Photos of all rows
-           stand one after another, in order of appearance; a row may have none or several.
+           `tile_features` and image_sizes (where an entry is None, from pixel_values, which hold just these photos), or take
+           `image_features`. Photos of all rows stand one after another, in order of appearance; a row may have none or several.
         3. Put them in place of the placeholders. Raises Phi3VError when the numbers differ.
         4. Decode: logits float[batch, length, vocabulary] (only the last `logits_to_keep` positions when above 0).
         5. With labels int[batch, length] (-100 = not trained): the mean cross-entropy of the next word.
+
+        Packed rows: without attention_mask, and with position_ids int[batch, length] that begin at 0 with each record, no record sees
+        another. flash_attention_2 skips what lies between records (one row only); sdpa and eager compute and mask it.
 
         `logits_at_labels` makes logits float[labelled, vocabulary], only where the next word is trained, row by row: the same
         loss without the [batch, length, vocabulary] tensor, most of which no loss would ever look at. Where more than
@@ -422,7 +458,7 @@ class Phi3VForCausalLM(Phi3ForCausalLM):
         pixel_values: Tensor | None = None,
         image_sizes: Tensor | None = None,
         image_features: PhotoFeatures | None = None,
-        tile_features: PhotoFeatures | None = None,
+        tile_features: TileFeatures | None = None,
         **kwargs,
     ) -> dict[str, Any]:
         """Inputs of the next decoding step. Where the sequence grows past the short rope factors, the cached keys no longer
@@ -456,13 +492,13 @@ class Phi3VForCausalLM(Phi3ForCausalLM):
             order = self._photo_order(input_ids, photos["image_sizes"], expand_size)
             for key, value in photos.items():
                 if value is not None:
-                    photos[key] = value[order] if isinstance(value, Tensor) else [value[int(i)] for i in order]
+                    photos[key] = _chosen(value, _among_pixels(order, photos["tile_features"]) if key == "pixel_values" else order)
         elif expand_size > 1 and (given := [key for key in ("image_features", "tile_features") if photos[key] is not None]):
             raise Phi3VError(f"several samples or beams from {given[0]} need image_sizes too")
         input_ids, model_kwargs = super()._expand_inputs_for_generation(expand_size, is_encoder_decoder, input_ids, **model_kwargs)
         return input_ids, model_kwargs | {key: value for key, value in photos.items() if value is not None}
 
-    def _photo_order(self, input_ids: Tensor, image_sizes: Tensor, expand_size: int) -> Tensor:
+    def _photo_order(self, input_ids: Tensor, image_sizes: Tensor, expand_size: int) -> list[int]:
         """Indices of photos when every row stands `expand_size` times."""
         embedding = self.model.vision_embed_tokens
         sizes = image_sizes.tolist()
@@ -475,4 +511,16 @@ class Phi3VForCausalLM(Phi3ForCausalLM):
                 stop += 1
             order += list(range(start, stop)) * expand_size
             start = stop
-        return torch.tensor(order, dtype=torch.long, device=image_sizes.device)
+        return order
+
+
+def _chosen(photos: Any, order: list[int]) -> Any:
+    return photos[order] if isinstance(photos, Tensor) else [photos[place] for place in order]
+
+
+def _among_pixels(order: list[int], tile_features: TileFeatures | None) -> list[int]:
+    """Places of photos -> places in pixel_values, which hold only those photos that have no tile features."""
+    if tile_features is None:
+        return order
+    without = [place for place, own in enumerate(tile_features) if own is None]
+    return [without.index(place) for place in order if place in without]

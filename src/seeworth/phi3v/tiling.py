@@ -47,6 +47,11 @@ class Tiling:
         return self.rows * self.columns + 1
 
     @property
+    def num_distinct(self) -> int:
+        """Tiles that differ: the global view of a photo of one tile is that tile."""
+        return 1 if self.num_tiles == 2 else self.num_tiles
+
+    @property
     def num_tokens(self) -> int:
         """Photo tokens: every row of merged patches ends with a separator, one more stands before the global view."""
         return num_tokens(self.rows, self.columns, self.tile_grid)

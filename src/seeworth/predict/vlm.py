@@ -19,6 +19,7 @@ from transformers.utils import logging as library_logging
 
 from ..encode import Encoder, collate
 from ..errors import ModelError, SettingsError, told_as
+from ..features import FeatureStore, features_folder
 from ..memory import keep_freed_memory
 from ..phi3v import Phi3VForCausalLM, Phi3VProcessor
 from ..record import Prediction, Record
@@ -34,14 +35,25 @@ class VLM:
         encoder: makes the prompts.
         batch_size: photos answered together.
         max_new_tokens: an answer is cut there.
+        features: what its vision tower makes of photos, where that is kept; None opens and computes every photo each time.
     """
 
-    def __init__(self, model: Any, encoder: Encoder, *, batch_size: int = 16, max_new_tokens: int = 160, name: str = "model") -> None:
+    def __init__(
+        self,
+        model: Any,
+        encoder: Encoder,
+        *,
+        batch_size: int = 16,
+        max_new_tokens: int = 160,
+        name: str = "model",
+        features: FeatureStore | None = None,
+    ) -> None:
         self.name = name
         self.model = model
         self.encoder = encoder
         self.batch_size = batch_size
         self.max_new_tokens = max_new_tokens
+        self.features = features
 
     def __call__(self, records: Iterable[Record]) -> Iterator[Prediction]:
         """Predictions in the records' order. Raises PhotoError when a photo cannot be opened."""
@@ -57,10 +69,11 @@ class VLM:
     def answer(self, records: list[Record]) -> list[str]:
         """The model's words for one batch."""
         tokenizer = self.encoder.processor.tokenizer
-        examples = [self.encoder.example(record, answer=False) for record in records]
+        made = self.features.features(records, self.model) if self.features else [None] * len(records)
+        examples = [self.encoder.example(record, answer=False, tile_features=own) for record, own in zip(records, made, strict=True)]
         batch = collate(examples, pad_id=tokenizer.pad_token_id, side="left")
         del batch["labels"]
-        batch = {key: value.to(self.model.device) for key, value in batch.items()}
+        batch = {key: value.to(self.model.device) if isinstance(value, torch.Tensor) else value for key, value in batch.items()}
         training = self.model.training
         self.model.eval()
         ids = self.model.generate(**batch, do_sample=False, max_new_tokens=self.max_new_tokens, use_cache=True)
@@ -110,8 +123,11 @@ def _keep_differentiable(model: Any) -> None:
             module.support_avx512bf16_for_cpu = False
 
 
-def load_run(run: Path, *, batch_size: int = 16, max_new_tokens: int = 160) -> VLM:
-    """The tuned model of a run folder, ready to answer. Raises RunError when the folder is no finished run."""
+def load_run(run: Path, *, batch_size: int = 16, max_new_tokens: int = 160, keep_features: bool = False) -> VLM:
+    """The tuned model of a run folder, ready to answer. Raises RunError when the folder is no finished run.
+
+    Features that the training kept are used; with `keep_features` those of further photos are kept beside them.
+    """
     about = read_run(run)
     keep_freed_memory()
     if about["method"] == "lora":
@@ -125,7 +141,22 @@ def load_run(run: Path, *, batch_size: int = 16, max_new_tokens: int = 160) -> V
     else:
         model, processor = load_base(str(run), dtype=about["dtype"], attn_implementation=about["attn_implementation"])
     task = Task.from_dict(about["task"], where=run / "run.json")
-    return VLM(model.eval(), Encoder(processor, task), batch_size=batch_size, max_new_tokens=max_new_tokens, name=run.name)
+    encoder = Encoder(processor, task)
+    features = _kept_features(about, model, encoder, keep_features)
+    return VLM(model.eval(), encoder, batch_size=batch_size, max_new_tokens=max_new_tokens, name=run.name, features=features)
+
+
+def _kept_features(about: dict[str, Any], model: Any, encoder: Encoder, keep: bool) -> FeatureStore | None:
+    """The store that the run was trained from: None when there is none, or it holds nothing that this run's own tower has made."""
+    named = about.get("settings", {}).get("vision_cache_dir")
+    root = Path(named) if named else features_folder(Path(about["data"]))
+    if not root.is_dir():
+        return None
+    try:
+        store = FeatureStore.open(root, model, encoder, keep=keep)
+    except ModelError:  # the tower was tuned by adapters
+        return None
+    return store if len(store) else None
 
 
 def device() -> torch.device:

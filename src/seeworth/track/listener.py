@@ -10,6 +10,9 @@ from typing import Any, Protocol, TypeAlias
 from ..errors import SettingsError
 
 STEP = "train/global_step"
+"""The axis of every figure: optimizer steps done."""
+LINE = "log_line"
+"""Beside each event at a tracker: which line of log.jsonl it is, from 1; says what the tracker holds when it is opened again."""
 
 Row: TypeAlias = Mapping[str, Any]
 """One answered photo, JSON-able: id, photo (relative to the dataset folder), truth, answer, fields, problems; see `train.answers`."""
@@ -86,4 +89,16 @@ def _wandb(about: About) -> Listener:
     return Wandb(about)
 
 
-_MAKERS: dict[str, Callable[[About], Listener]] = {"wandb": _wandb}
+def _tensorboard(about: About) -> Listener:
+    from .tensorboard import TensorBoard
+
+    return TensorBoard(about)
+
+
+def _trackio(about: About) -> Listener:
+    from .trackio import Trackio
+
+    return Trackio(about)
+
+
+_MAKERS: dict[str, Callable[[About], Listener]] = {"wandb": _wandb, "tensorboard": _tensorboard, "trackio": _trackio}

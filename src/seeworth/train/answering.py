@@ -13,6 +13,7 @@ from ..predict.vlm import VLM
 from ..record import Record
 from ..track import Track
 from .answers import answered
+from .spread import Alone
 
 
 class Answering:
@@ -20,10 +21,11 @@ class Answering:
 
     Args:
         track: what hears figures and table. vlm: answers. records: those of every evaluation. data: the dataset folder.
+        spread: the processes; each answers its share.
     """
 
-    def __init__(self, track: Track, vlm: VLM, records: Sequence[Record], data: Path) -> None:
-        self.track, self.vlm, self.records, self.data = track, vlm, records, data
+    def __init__(self, track: Track, vlm: VLM, records: Sequence[Record], data: Path, spread: Alone) -> None:
+        self.track, self.vlm, self.records, self.data, self.spread = track, vlm, records, data, spread
 
     def __call__(self, step: int, family: str, model: Any, records: Sequence[Record] | None = None) -> dict[str, float]:
         """Answer the records, log the table and the figures as `family`/name, return the figures."""
@@ -31,7 +33,9 @@ class Answering:
         if not asked:
             return {}
         self.vlm.model = model
-        found = answered(self.vlm.encoder.task, asked, list(self.vlm(asked)), data=self.data, family=family)
+        shares = self.spread.share(list(self.vlm(asked[self.spread.rank :: self.spread.processes])))
+        predictions = [shares[at % len(shares)][at // len(shares)] for at in range(len(asked))]
+        found = answered(self.vlm.encoder.task, asked, predictions, data=self.data, family=family)
         self.track.answers(step, f"{family}/answers", found.rows)
         self.track.log(step, found.figures)
         return found.figures

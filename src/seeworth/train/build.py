@@ -13,8 +13,10 @@ from ..predict.vlm import load_base
 from ..record import Record
 from ..settings import TrainSettings
 from .compile import compile_layers
+from .fast_lora import speed_up_lora
 from .memory import needs_checkpointing
 from .parts import Parts, prepare_parts
+from .spread import Alone
 
 
 def build(settings: TrainSettings, dataset: Dataset, train: list[Record], parts: Parts) -> tuple[Any, Encoder]:
@@ -38,10 +40,12 @@ def build(settings: TrainSettings, dataset: Dataset, train: list[Record], parts:
     return prepare_parts(model, settings, parts), Encoder(processor, dataset.task, augment=settings.augment)
 
 
-def speed_up(model: Any, settings: TrainSettings, longest: int) -> None:
+def speed_up(model: Any, settings: TrainSettings, longest: int, spread: Alone) -> None:
     """What trades memory and start-up time for speed; no loss depends on it beyond rounding. `longest`: tokens of a record."""
     again = settings.gradient_checkpointing
-    if needs_checkpointing(model, settings, longest) if again == "auto" else again:
+    # the main process decides: one that computes a layer again while the others do not would wait for them in it
+    if spread.first(lambda: needs_checkpointing(model, settings, longest)) if again == "auto" else again:
         model.gradient_checkpointing_enable({"use_reentrant": False})
+    speed_up_lora(model)
     if settings.torch_compile:
         compile_layers(model)

@@ -11,7 +11,6 @@ with d dropout, s the scaling and ' transposed. Knows nothing of which layers ha
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any
 
 import torch
@@ -23,7 +22,7 @@ class _Adapted(torch.autograd.Function):
     """y = x W' + b + s (u A') B' for a frozen W; u is x, or x after dropout. x [token, in], A [rank, in], B [out, rank], W [out, in]."""
 
     @staticmethod
-    def forward(  # type: ignore[override]
+    def forward(
         ctx: Any, x: Tensor, dropped: Tensor | None, weight: Tensor, bias: Tensor | None, a: Tensor, b: Tensor, scale: float
     ) -> Tensor:
         used = x if dropped is None else dropped
@@ -35,7 +34,7 @@ class _Adapted(torch.autograd.Function):
         return out
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> Any:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> Any:
         used, low, weight, a, b = ctx.saved_tensors
         grad_low = grad @ (b * ctx.scale)
         grad_x = grad @ weight if ctx.needs_input_grad[0] else None
@@ -47,15 +46,36 @@ class _Adapted(torch.autograd.Function):
         return grad_x, grad_used, None, None, grad_low.t() @ used, (grad.t() @ low) * ctx.scale, None
 
 
+class FastLora(LoraLinear):  # type: ignore[misc]
+    """PEFT's LoRA layer with another forward pass, where that is the plain case."""
+
+    def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        """float[..., in] -> float[..., out], in autocast's type, or without it in that of the frozen weight."""
+        if self._disable_adapters or self.merged_adapters or args or kwargs or not torch.is_grad_enabled():
+            out: Tensor = super().forward(x, *args, **kwargs)
+            return out
+        (name,) = self.lora_A
+        base, a, b = self.base_layer, self.lora_A[name].weight, self.lora_B[name].weight
+        kind = x.device.type
+        dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else base.weight.dtype
+        bias = None if base.bias is None else base.bias.to(dtype)
+        flat = x.reshape(-1, x.shape[-1]).to(dtype)
+        drop = self.lora_dropout[name]
+        dropped = drop(flat) if isinstance(drop, nn.Dropout) and drop.p and self.training else None
+        with torch.autocast(kind, enabled=False):
+            out = _Adapted.apply(flat, dropped, base.weight.to(dtype), bias, a.to(dtype), b.to(dtype), self.scaling[name])
+        return out.view(*x.shape[:-1], -1)
+
+
 def speed_up_lora(model: nn.Module) -> int:
     """Let the plain LoRA layers of a PEFT model compute so; return how many.
 
     Left to PEFT: DoRA, quantised or trained base weights, adapters with a bias, and any moment at which an adapter is disabled or
-    merged, or several are active.
+    merged. The layers' class is changed, not their `forward`: torch.compile makes one graph for all layers of a class.
     """
-    layers = [module for module in model.modules() if isinstance(module, LoraLinear) and _is_plain(module)]
+    layers = [module for module in model.modules() if type(module) is LoraLinear and _is_plain(module)]
     for layer in layers:
-        layer.forward = partial(_forward, layer)  # type: ignore[method-assign]
+        layer.__class__ = FastLora
     return len(layers)
 
 
@@ -63,19 +83,3 @@ def _is_plain(layer: Any) -> bool:
     base = layer.base_layer
     plain = type(base) is nn.Linear and base.weight.is_floating_point() and not base.weight.requires_grad
     return plain and len(layer.lora_A) == 1 and not layer.lora_variant and not any(layer.lora_bias.values())
-
-
-def _forward(layer: Any, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-    if layer._disable_adapters or layer.merged_adapters or args or kwargs or not torch.is_grad_enabled():
-        out: Tensor = LoraLinear.forward(layer, x, *args, **kwargs)
-        return out
-    (name,) = layer.lora_A
-    base, a, b = layer.base_layer, layer.lora_A[name].weight, layer.lora_B[name].weight
-    dtype = torch.get_autocast_dtype(x.device.type) if torch.is_autocast_enabled(x.device.type) else base.weight.dtype
-    bias = None if base.bias is None else base.bias.to(dtype)
-    flat = x.reshape(-1, x.shape[-1]).to(dtype)
-    drop = layer.lora_dropout[name]
-    dropped = drop(flat) if isinstance(drop, nn.Dropout) and drop.p and layer.training else None
-    with torch.autocast(x.device.type, enabled=False):
-        out = _Adapted.apply(flat, dropped, base.weight.to(dtype), bias, a.to(dtype), b.to(dtype), layer.scaling[name])
-    return out.view(*x.shape[:-1], -1)

@@ -84,6 +84,16 @@ def test_a_conversation_is_the_chat_template_token_by_token(encoder: Encoder, pa
     assert encoder.prompt_ids(conversation(paths), [plan.num_tokens for plan in encoder.tilings(conversation(paths))]) == prompt.input_ids
 
 
+@pytest.mark.parametrize("name", ["phi-3-vision-128k-instruct", "phi-3.5-vision-instruct"])
+def test_with_the_published_tokenizers_too(shared: Path, paths: list[Path], name: str) -> None:
+    processor = Phi3VProcessor.from_pretrained(shared / "phi3v" / "pretrained" / name)
+    encoder = Encoder(processor, TASK)
+    ids = encoder.example(conversation(paths)).input_ids
+    assert [*ids[:-1], 29871, 13] == published(processor, TURNS, paths)
+    assert encoder.example(conversation(paths), answer=False).input_ids == published(processor, TURNS[:-1], paths, generate=True)
+    assert encoder.max_length == 131072
+
+
 def test_every_turn_of_the_assistant_is_trained_and_nothing_else(encoder: Encoder, paths: list[Path]) -> None:
     example = encoder.example(conversation(paths))
     ids, tokenizer = encoder.processor.ids, encoder.processor.tokenizer

@@ -21,7 +21,7 @@ from .errors import SeeworthError
 VERBS: dict[str, tuple[type[Any], str, bool]] = {
     "sample": (s.SampleSettings, "seeworth.data.sample.run:run", True),
     "import": (s.ImportSettings, "seeworth.data.run:run", True),
-    "check": (s.CheckSettings, "seeworth.data.check.run:run", True),
+    "check": (s.CheckSettings, "seeworth.check:run", True),
     "train": (s.TrainSettings, "seeworth.train.run:run", False),
     "predict": (s.PredictSettings, "seeworth.predict.run:run", True),
     "evaluate": (s.EvaluateSettings, "seeworth.report.run:evaluate_and_report", True),

@@ -1,15 +1,17 @@
 """The nouns that travel between the stages: Record, Turn, Split, Prediction.
 
 Knows nothing of how a photo is opened, a model asked or an answer scored. Writers and readers of
-`predictions.jsonl` live here because `predict` writes what `evaluate` reads, and neither imports the other's insides.
+`predictions.jsonl` live here because `predict` writes what `evaluate` reads, and neither imports the other's insides; those of
+turns because an import writes what a dataset reads.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from decimal import Decimal
+from itertools import count
 from pathlib import Path
 from typing import Literal, TypeAlias, get_args
 
@@ -56,7 +58,7 @@ class Record:
     split: Split | None = None
     photos: tuple[Path, ...] = ()
     turns: tuple[Turn, ...] | None = None
-    sizes: tuple[tuple[int, int], ...] = ()
+    sizes: tuple[tuple[int, int], ...] = field(default=(), compare=False)
 
     def __post_init__(self) -> None:
         if self.photo is None and self.photos:
@@ -105,6 +107,27 @@ class Prediction:
     text: str
     seconds: float
     samples: tuple[str, ...] = ()
+
+
+def write_turns(turns: Sequence[Turn]) -> str:
+    """Turns as JSON, in the form of chat messages: the n-th part of type "image" is the n-th photo. `read_turns` is its inverse."""
+    kinds = [
+        {"role": turn.role, "content": [{"type": "text", "text": one} if isinstance(one, str) else {"type": "image"} for one in turn.parts]}
+        for turn in turns
+    ]
+    return json.dumps(kinds, ensure_ascii=False)
+
+
+def read_turns(text: str) -> tuple[Turn, ...]:
+    """What `write_turns` wrote. Raises ValueError."""
+    places = count()
+    try:
+        return tuple(
+            Turn(one["role"], tuple(next(places) if part["type"] == "image" else str(part["text"]) for part in one["content"]))
+            for one in json.loads(text)
+        )
+    except (ValueError, KeyError, TypeError, RecursionError) as problem:
+        raise ValueError(f"expected turns as JSON, each with role and content, found {text[:80]!r}: import again") from problem
 
 
 def write_predictions(path: Path, predictions: Iterable[Prediction]) -> int:

@@ -19,7 +19,12 @@ MANIFEST = "run.json"
 
 def write_run(folder: Path, about: Mapping[str, Any]) -> None:
     """Write run.json in one step, after everything else in the folder: that it is there means that the training finished."""
-    write_whole(folder / MANIFEST, json.dumps({"format": FORMAT, **about}, indent=2, ensure_ascii=False) + "\n")
+    write_whole(folder / MANIFEST, manifest(about))
+
+
+def manifest(about: Mapping[str, Any]) -> str:
+    """The text of run.json."""
+    return json.dumps({"format": FORMAT, **about}, indent=2, ensure_ascii=False) + "\n"
 
 
 def read_run(folder: Path) -> dict[str, Any]:

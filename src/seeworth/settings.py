@@ -73,6 +73,8 @@ class CheckSettings:
 
     target: Path
     """A dataset folder, made by sample or import; or a YAML file of train settings, or a run folder."""
+    data: Path | None = None
+    """Dataset folder, for train settings that name none and for a run whose dataset was moved."""
     output: Path | None = None
     """HTML page to write; DATASET-check.html beside the dataset folder when left out."""
     photos: int = 0
@@ -178,6 +180,9 @@ class TrainSettings:
     """Worker processes that decode photos; 0 decodes in the training process."""
     photo_memory: int = 1000
     """Most megabytes of decoded photos that are kept between passes; used without worker processes."""
+    strategy: Literal["auto", "ddp", "fsdp", "deepspeed"] = "auto"
+    """Of several processes: ddp (each holds the whole model), fsdp (FSDP2: each a slice of it), deepspeed; auto: as accelerate launch says,
+    else ddp."""
     num_threads: int = 0
     """Threads of a process on the CPU; 0 takes one for each processor that it may use."""
 

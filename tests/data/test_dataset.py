@@ -172,7 +172,7 @@ def test_a_photo_is_stored_once_whole_and_under_its_content(folder: Path) -> Non
 def damage(folder: Path, how: str) -> None:
     manifest = json.loads((folder / "dataset.json").read_text())
     if how == "newer format":
-        (folder / "dataset.json").write_text(json.dumps(manifest | {"format": 2}))
+        (folder / "dataset.json").write_text(json.dumps(manifest | {"format": 3}))
     elif how == "no task":
         (folder / "dataset.json").write_text(json.dumps(manifest | {"task": None}))
     elif how == "broken json":
@@ -203,10 +203,10 @@ def damage(folder: Path, how: str) -> None:
 @pytest.mark.parametrize(
     ("how", "words"),
     [
-        ("newer format", "expected format 1, found 2"),
+        ("newer format", "expected format 1 or 2, found 3"),
         ("no task", "has no 'task'"),
         ("broken json", "dataset.json: "),
-        ("a list", "expected format 1, found None"),
+        ("a list", "expected format 1 or 2, found None"),
         ("no manifest", "expected a dataset folder, found no dataset.json in it: make one with `seeworth import`"),
         ("unfinished", "left unfinished: make it again with --overwrite"),
         ("no table", "metadata.parquet"),

@@ -2,6 +2,7 @@
 
     DIR/dataset.json               format version, task, source, counts; written last and atomically: it is there, so all is there
     DIR/metadata.parquet           one row a record: the eight columns of COLUMNS, then the task's fields, then the source's other columns
+                                   (of conversations, `conversation` and, at the end, `further_photos`; file_name is null for words alone)
     DIR/photos/ab/<sha256>.<ext>   named by content: exact duplicates are stored once, a name can neither collide nor escape
     DIR/rejected.jsonl             every refused row, with its reason
 
@@ -29,14 +30,16 @@ import pyarrow.parquet as pq
 
 from ..errors import DataError, SettingsError, told_as
 from ..files import DRAFT, write_whole
-from ..record import Record, Split, Value
+from ..record import Record, Split, Turn, Value, read_turns
 from ..task import Task
 from .intake.stored import PHOTOS, store_photo
-from .metadata import COLUMNS, UNASSIGNED, Row, Tally, some, write_metadata
+from .metadata import COLUMNS, FURTHER, UNASSIGNED, Further, Row, Tally, some, write_metadata
 
 __all__ = [
     "COLUMNS",
+    "CONVERSATION",
     "FORMAT",
+    "FORMAT_OF_CONVERSATIONS",
     "LEDGER",
     "MANIFEST",
     "METADATA",
@@ -45,6 +48,7 @@ __all__ = [
     "UNASSIGNED",
     "UNFINISHED",
     "Dataset",
+    "Further",
     "Rejected",
     "Row",
     "clear_folder",
@@ -57,7 +61,8 @@ __all__ = [
     "write_table_note",
 ]
 
-FORMAT = 1
+FORMAT, FORMAT_OF_CONVERSATIONS = 1, 2  # of a dataset.json; the second one's records may have several photos, or none
+CONVERSATION = "conversation"  # the value that holds the turns of a conversation
 
 MANIFEST, METADATA, REJECTED = "dataset.json", "metadata.parquet", "rejected.jsonl"
 TABLE_NOTE = "table.json"  # in the place of dataset.json when products.csv stands alone
@@ -115,7 +120,15 @@ def clear_folder(folder: Path, keep: Collection[str]) -> None:
 
 
 def write_dataset(
-    folder: Path, task: Task, rows: Iterable[Row], *, source: Mapping[str, Any], rejected: Iterable[Rejected] = (), unmark: bool = True
+    folder: Path,
+    task: Task,
+    rows: Iterable[Row],
+    *,
+    source: Mapping[str, Any],
+    rejected: Iterable[Rejected] = (),
+    unmark: bool = True,
+    conversations: bool = False,
+    turns: bool = False,
 ) -> None:
     """Write metadata.parquet, rejected.jsonl and, last and atomically, dataset.json.
 
@@ -124,12 +137,14 @@ def write_dataset(
         rows: taken one by one; all have the same names in `values`, in any order.
         source: JSON-able account of where the rows come from and how they were made.
         unmark: take the mark of the unfinished folder away; an import does so itself when all is told.
+        conversations: rows may have several photos, or none. turns: and are trained on the turns in their value CONVERSATION, not on
+            the task's question and answer.
 
     A category without choices is given those found in the rows, sorted. Raises DataError when a row does not suit
     the task, an id stands twice or there is no row.
     """
     tally = Tally(task)
-    columns = write_metadata(folder / METADATA, task, tally.watch(rows))
+    columns = write_metadata(folder / METADATA, task, tally.watch(rows), further=conversations)
     if not tally.records:
         raise DataError(f"{folder}: no record to write: a dataset has at least one")
     codes = write_rejected(folder, rejected)
@@ -138,7 +153,8 @@ def write_dataset(
         replace(one, choices=tuple(categories[one.name])) if one.kind == "category" and one.choices is None else one for one in task.fields
     ]
     manifest = {
-        "format": FORMAT,
+        "format": FORMAT_OF_CONVERSATIONS if conversations else FORMAT,
+        **({"turns": turns} if conversations else {}),
         "seeworth": version("seeworth"),
         "records": tally.records,
         "counts": dict(tally.splits),
@@ -194,9 +210,12 @@ class Dataset:
         table or photos are missing. Photos are looked for by listing the folder, not opened.
         """
         dataset = cls(folder, read_manifest(folder))
-        names = dataset._table(["file_name"]).column("file_name").to_pylist()
+        table = dataset._table(["file_name", *([FURTHER] if dataset.conversations else [])])
+        names = table.column("file_name").to_pylist()
         if len(names) != (expected := dataset.manifest["records"]):
             raise DataError(f"{folder / METADATA}: holds {len(names)} records, dataset.json says {expected}: import again")
+        if dataset.conversations:
+            names = [name for name in names if name] + [one["file_name"] for more in table.column(FURTHER).to_pylist() for one in more]
         missing = sorted(set(names) - set(_stored(folder)))
         if missing:
             raise DataError(
@@ -205,17 +224,18 @@ class Dataset:
             )
         return dataset
 
+    @property
+    def conversations(self) -> bool:
+        """Whether records may have several photos, or none."""
+        return bool(self.manifest["format"] == FORMAT_OF_CONVERSATIONS)
+
     @cached_property
     def fingerprint(self) -> str:
         return _sha256(self.folder / METADATA)
 
     def records(self, split: Split | None = None) -> list[Record]:
         """The records of one split, or with None all of them (the unassigned too), in the order of the source."""
-        return [
-            Record(row.id, self.folder / row.file_name, row.values, row.group, row.split)
-            for row in self.rows()
-            if split is None or row.split == split
-        ]
+        return [self._record(row) for row in self.rows() if split is None or row.split == split]
 
     def rows(self) -> Iterator[Row]:
         """Every line of metadata.parquet, values under the names they have in the task and in the source."""
@@ -226,12 +246,31 @@ class Dataset:
             for column, name in names.items():
                 if line[column] is not None:
                     values[name] = Decimal(repr(line[column])) if kinds.get(name) == "number" else line[column]
-            yield Row(**{name: line[name] for name in COLUMNS}, values=values)
+            of_row = {name: line[name] for name in COLUMNS}
+            if self.conversations and not line["file_name"]:
+                of_row |= {"file_name": "", "width": 0, "height": 0, "sha256": "", "phash": ""}
+            yield Row(**of_row, values=values, further=tuple(Further(**one) for one in line.get(FURTHER) or ()))
+
+    def _record(self, row: Row) -> Record:
+        with told_as(DataError, ValueError, where=f"{self.folder}, record {row.id}"):
+            turns = read_turns(str(row.values.get(CONVERSATION, ""))) if self.manifest.get("turns") else None
+        photos = [self.folder / name for name in row.file_names]
+        seen = [(row.width, row.height), *((one.width, one.height) for one in row.further)][: len(row.file_names)]
+        sizes = tuple(seen) if all(width and height for width, height in seen) else ()
+        values = row.values if turns is None else self._spoken(row.values, turns)
+        return Record(row.id, photos[0] if photos else None, values, row.group, row.split, tuple(photos[1:]), turns, sizes)
+
+    def _spoken(self, values: Mapping[str, Value], turns: Sequence[Turn]) -> Mapping[str, Value]:
+        """The values with question and answer as they were said, in lines: in a column a line's end is a space."""
+        said = dict(zip(("question", "answer"), turns[-2:], strict=False))  # fewer are an error that Record raises
+        free = [one.name for one in self.task.fields if one.kind == "text" and one.name in said]
+        return {**values, **{name: " ".join(part for part in said[name].parts if isinstance(part, str)) for name in free}}
 
     def _table(self, columns: list[str] | None) -> Any:
         path = self.folder / METADATA
         with told_as(DataError, OSError, pa.ArrowException, where=path):
-            if lost := set(columns or (*COLUMNS, *self.manifest["columns"])) - set(pq.read_schema(path).names):
+            expected = columns or (*COLUMNS, *self.manifest["columns"], *([FURTHER] if self.conversations else []))
+            if lost := set(expected) - set(pq.read_schema(path).names):
                 raise DataError(f"{path}: has no column {some(sorted(lost))}: import again")
             return pq.read_table(path, columns=columns, partitioning=None)
 
@@ -248,8 +287,9 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     with told_as(DataError, OSError, ValueError, where=path):
         manifest: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     form = manifest.get("format") if isinstance(manifest, dict) else None
-    if form != FORMAT:
-        raise DataError(f"{path}: expected format {FORMAT}, found {form!r}: import again with this seeworth, or use the one that wrote it")
+    if form not in (FORMAT, FORMAT_OF_CONVERSATIONS):
+        known = f"{FORMAT} or {FORMAT_OF_CONVERSATIONS}"
+        raise DataError(f"{path}: expected format {known}, found {form!r}: import again with this seeworth, or use the one that wrote it")
     kinds = {"task": dict, "counts": dict, "columns": dict, "records": int, "source": dict}
     if broken := [key for key, kind in kinds.items() if not isinstance(manifest.get(key), kind)]:
         raise DataError(f"{path}: has no {some(broken)}: it was changed by hand or damaged: import again")

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -21,9 +21,23 @@ from ..record import SPLITS, Split, Value
 from ..task import Field, Task, valid_value
 
 COLUMNS = ("id", "file_name", "group", "split", "width", "height", "sha256", "phash")
+FURTHER = "further_photos"  # a column of conversations alone: what their photos after the first are
 UNASSIGNED = "unassigned"  # how records without a split are counted
 
 _BATCH = 4096  # rows held in memory while the table is written
+_OF_PHOTO = ("file_name", "width", "height", "sha256", "phash")
+
+
+@dataclass(frozen=True)
+class Further:
+    """A photo of a conversation after its first one; `source` is its URL, "" where it came from none. The rest is as in `Row`."""
+
+    file_name: str
+    width: int
+    height: int
+    sha256: str
+    phash: str
+    source: str = ""
 
 
 @dataclass(frozen=True)
@@ -31,10 +45,11 @@ class Row:
     """One line of metadata.parquet.
 
     Args:
-        file_name: path of the photo from the dataset folder, as `store_photo` returned it.
+        file_name: path of the photo from the dataset folder, as `store_photo` returned it; "" for words alone, null in the file.
         width, height: of the photo as it is seen, in pixels.
         sha256: of the stored file. phash: 16 hex digits, see `look.phash`.
         values: every field of the task (Decimal for a number, str else), then any other column as str.
+        further: the photos after the first, of a conversation that has several.
     """
 
     id: str
@@ -46,6 +61,15 @@ class Row:
     sha256: str
     phash: str
     values: Mapping[str, Value]
+    further: tuple[Further, ...] = ()
+
+    @property
+    def file_names(self) -> tuple[str, ...]:
+        """Of all photos, in their order."""
+        return (self.file_name, *(one.file_name for one in self.further)) if self.file_name else ()
+
+
+_KIND_OF_FURTHER = pa.struct([(one.name, pa.int64() if one.name in ("width", "height") else pa.string()) for one in fields(Further)])
 
 
 class Tally:
@@ -82,23 +106,32 @@ class Tally:
             raise DataError(f"record {row.id!r}: {problem}") from problem
 
 
-def write_metadata(path: Path, task: Task, rows: Iterator[Row]) -> dict[str, str]:
-    """Write the table, a batch at a time; return which column holds which value, {} when there is no row."""
+def write_metadata(path: Path, task: Task, rows: Iterator[Row], *, further: bool = False) -> dict[str, str]:
+    """Write the table, a batch at a time; return which column holds which value, {} when there is no row.
+
+    `further`: write the column FURTHER too, the last one.
+    """
     first = next(rows, None)
     if first is None:
         return {}
-    fields = [one.name for one in task.fields]
-    names = [*fields, *(name for name in first.values if name not in fields)]
+    asked = [one.name for one in task.fields]
+    names = [*asked, *(name for name in first.values if name not in asked)]
     columns = _column_names(names)
     numbers = {one.name for one in task.fields if one.kind == "number"}
     kinds = {name: pa.int64() if name in ("width", "height") else pa.string() for name in COLUMNS}
     kinds |= {column: pa.float64() if name in numbers else pa.string() for column, name in columns.items()}
+    if further:
+        kinds[FURTHER] = pa.list_(_KIND_OF_FURTHER)
     with pq.ParquetWriter(path, pa.schema(list(kinds.items())), compression="zstd") as writer:
         batch: list[dict[str, Any]] = []
         for row in chain([first], rows):
             if strange := row.values.keys() - names:
                 raise DataError(f"record {row.id!r}: has {some(sorted(strange))}, which the first record has not")
             line: dict[str, Any] = {name: getattr(row, name) for name in COLUMNS}
+            if not row.file_name:
+                line |= dict.fromkeys(_OF_PHOTO)
+            if further:
+                line[FURTHER] = [asdict(one) for one in row.further]
             for column, name in columns.items():
                 value = row.values.get(name)
                 line[column] = None if value is None else float(value) if name in numbers else str(value)
@@ -119,7 +152,7 @@ def _column_names(names: Iterable[str]) -> dict[str, str]:
     columns: dict[str, str] = {}
     for name in names:
         column = re.sub(r"file_names?$", "file", name)
-        if column != name or name in (*COLUMNS, "image", "images"):
+        if column != name or name in (*COLUMNS, FURTHER, "image", "images"):
             column = f"source_{column}"
         while column in columns or column in COLUMNS:
             column = f"source_{column}"

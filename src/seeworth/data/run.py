@@ -27,17 +27,18 @@ from ..errors import DataError, SettingsError
 from ..record import Split
 from ..settings import ImportSettings, to_plain
 from ..task import Task, task_columns
-from .dataset import MANIFEST, REJECTED, UNASSIGNED, Dataset, Rejected, Row, write_dataset, write_rejected
+from .dataset import CONVERSATION, MANIFEST, REJECTED, UNASSIGNED, Dataset, Further, Rejected, Row, write_dataset, write_rejected
 from .intake.ledger import Ledger, key_of
 from .intake.resume import begin, sweep
 from .intake.stored import Stored
 from .intake.take import take_photos
+from .photo.look import SIZE
 from .progress import watched
-from .rows.address import Address
+from .rows.address import Address, RemotePhoto
 from .rows.reader import Columns, Draft, RowReader, Seen
 from .sources import Source, open_source
 from .split.divide import Before, Division, Entry, divide, stratum_field
-from .split.groups import Member
+from .split.groups import Member, Shown
 from .workers import processors
 
 _FEW = 200  # rows; one process is done with them before others have started
@@ -95,14 +96,16 @@ def _import(settings: ImportSettings, source: Source, reader: RowReader, ledger:
         "notices": [*source.notices, *reader.notices, *division.notices],
     }
     rows = _rows(source, reader, ledger, kept, zip(division.groups, division.splits, strict=True))
-    write_dataset(settings.output, task, rows, source=account, rejected=ledger.refused(), unmark=False)
+    turns = source.conversations and (task.question, task.answer) == (source.task.question, source.task.answer)
+    shape = {"conversations": source.conversations, "turns": turns}
+    write_dataset(settings.output, task, rows, source=account, rejected=ledger.refused(), unmark=False, **shape)
 
 
 def _photos(source: Iterable[Any], reader: RowReader) -> Iterator[Address]:
     """The photo of every row whose cells are good."""
     for row in source:
         if isinstance(draft := reader.read(row), Draft):
-            yield draft.photo
+            yield from draft.photos
 
 
 def _judged(source: Source, reader: RowReader, ledger: Ledger, kept: array[int]) -> Iterator[Entry]:
@@ -118,16 +121,17 @@ def _judged(source: Source, reader: RowReader, ledger: Ledger, kept: array[int])
         if isinstance(draft, Rejected):
             ledger.refuse(draft)
             continue
-        stored = _stored(ledger, draft)
-        if stored.code:
-            ledger.refuse(_refuse(draft, stored.code, stored.reason))
-        elif fault := seen.take(draft, stored.sha256):
+        photos = _stored(ledger, draft)
+        if bad := next((one for one in photos if one.code), None):
+            which = f"photo {photos.index(bad) + 1} of {len(photos)}: " if len(photos) > 1 else ""
+            ledger.refuse(_refuse(draft, bad.code, which + bad.reason))
+        elif fault := seen.take(draft, "".join(one.sha256 for one in photos)):
             ledger.refuse(_refuse(draft, *fault))
         else:
-            ledger.use(stored.file_name)
+            for one in photos:
+                ledger.use(one.file_name)
             kept.append(draft.number)
-            member = Member(draft.group, stored.sha256, stored.phash, stored.look, stored.width, stored.height)
-            yield Entry(draft.id, member, str(draft.values[strata]) if strata else "", draft.split)
+            yield Entry(draft.id, _member(draft, photos), str(draft.values[strata]) if strata else "", draft.split)
     ledger.settle()
 
 
@@ -142,8 +146,11 @@ def _rows(
     source: Source, reader: RowReader, ledger: Ledger, kept: Sequence[int], dealt: Iterable[tuple[str, Split | None]]
 ) -> Iterator[Row]:
     for draft, (group, split) in zip(_drafts(source, reader, kept), dealt, strict=True):
-        one = _stored(ledger, draft)
-        yield Row(draft.id, one.file_name, group, split, one.width, one.height, one.sha256, one.phash, draft.values)
+        one, *more = _stored(ledger, draft) or [Stored()]
+        sources = [photo.url if isinstance(photo, RemotePhoto) else "" for photo in draft.further]
+        further = [Further(each.file_name, each.width, each.height, each.sha256, each.phash, url)
+                   for each, url in zip(more, sources, strict=True)]  # fmt: skip
+        yield Row(draft.id, one.file_name, group, split, one.width, one.height, one.sha256, one.phash, draft.values, tuple(further))
 
 
 def _drafts(source: Source, reader: RowReader, kept: Sequence[int]) -> Iterator[Draft]:
@@ -161,11 +168,21 @@ def _drafts(source: Source, reader: RowReader, kept: Sequence[int]) -> Iterator[
         raise _changed(source)
 
 
-def _stored(ledger: Ledger, draft: Draft) -> Stored:
-    stored = ledger.get(key_of(draft.photo))
-    if stored is None:
+def _member(draft: Draft, photos: Sequence[Stored]) -> Member:
+    """What of a record decides its group. Words alone are like a blank photo: tied to none but the very same words."""
+    shown = [Shown(one.sha256, one.phash, one.look, one.width, one.height) for one in photos]
+    if not shown:
+        words = hashlib.sha256(str(draft.values.get(CONVERSATION, draft.id)).encode("utf-8", "surrogatepass")).hexdigest()
+        shown = [Shown(words, "0" * 16, "0" * 2 * SIZE, 1, 1)]
+    return Member(draft.group, *shown[0], tuple(shown[1:]))
+
+
+def _stored(ledger: Ledger, draft: Draft) -> list[Stored]:
+    """What became of the photos of a row."""
+    found = [ledger.get(key_of(photo)) for photo in draft.photos]
+    if None in found:
         raise DataError(f"row {draft.number}: its photo is not the one that it was: the source was changed while it was read; import again")
-    return stored
+    return [one for one in found if one]
 
 
 def _changed(source: Source) -> DataError:

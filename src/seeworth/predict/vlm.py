@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator
+from importlib.util import find_spec
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import torch
+from transformers import BitsAndBytesConfig
 from transformers.utils import logging as library_logging
 
 from ..encode import Encoder, collate
-from ..errors import ModelError, told_as
+from ..errors import ModelError, SettingsError, told_as
 from ..features import FeatureStore, features_folder
 from ..memory import keep_freed_memory
 from ..phi3v import Phi3VForCausalLM, Phi3VProcessor
@@ -81,15 +83,44 @@ class VLM:
 
 
 def load_base(
-    model: str, *, dtype: str = "auto", attn_implementation: str = "auto", num_crops: int | None = None
+    model: str, *, dtype: str = "auto", attn_implementation: str = "auto", num_crops: int | None = None, load_in_4bit: bool = False
 ) -> tuple[Any, Phi3VProcessor]:
-    """A Hub id or folder -> model on this machine's device, and its processor. Raises ModelError in one line."""
+    """A Hub id or folder -> model on this machine's device, and its processor. Raises ModelError in one line.
+
+    With `load_in_4bit` the linear layers of the language model are 4-bit; raises SettingsError where bitsandbytes is not installed.
+    """
     library_logging.disable_progress_bar()
-    asked = {} if attn_implementation == "auto" else {"attn_implementation": attn_implementation}
+    asked: dict[str, Any] = {} if attn_implementation == "auto" else {"attn_implementation": attn_implementation}
+    if load_in_4bit:
+        asked["quantization_config"] = _four_bits()
     with told_as(ModelError, OSError, ValueError, ImportError, RuntimeError, where=f"model {model}"):
         loaded = Phi3VForCausalLM.from_pretrained(model, dtype=pick_dtype(dtype), **asked)
         processor = Phi3VProcessor.from_pretrained(model, num_crops=num_crops)
+    if load_in_4bit:
+        _keep_differentiable(loaded)
+        return loaded, processor  # on its device already
     return loaded.to(device()), processor
+
+
+def _four_bits() -> BitsAndBytesConfig:
+    """QLoRA's form (T. Dettmers et al., 2023): normal floats of 4 bits, their scales quantised once more, products in bfloat16."""
+    if find_spec("bitsandbytes") is None:
+        raise SettingsError("load_in_4bit needs bitsandbytes, which is not installed: pip install 'seeworth[quant]', or leave load_in_4bit")
+    return BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=torch.bfloat16,
+        llm_int8_skip_modules=["lm_head", "model.vision_embed_tokens"],  # the option's name is older than 4 bits
+    )
+
+
+def _keep_differentiable(model: Any) -> None:
+    """Keep bitsandbytes from repacking the weights on a CPU when the model answers: no gradient goes through the packed ones, and
+    a training that answers photos in between would go on with wrong gradients, without an error (bitsandbytes 0.50)."""
+    for module in model.modules():
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            module.support_avx512bf16_for_cpu = False
 
 
 def load_run(run: Path, *, batch_size: int = 16, max_new_tokens: int = 160, keep_features: bool = False) -> VLM:
@@ -102,7 +133,8 @@ def load_run(run: Path, *, batch_size: int = 16, max_new_tokens: int = 160, keep
     if about["method"] == "lora":
         from peft import PeftModel
 
-        base, _ = load_base(about["model"], dtype=about["dtype"], attn_implementation=about["attn_implementation"])
+        four = bool(about.get("settings", {}).get("load_in_4bit", False))  # the adapter fits the rounded weights it was trained on
+        base, _ = load_base(about["model"], dtype=about["dtype"], attn_implementation=about["attn_implementation"], load_in_4bit=four)
         with told_as(ModelError, OSError, ValueError, RuntimeError, where=f"adapter {run}"):
             model = PeftModel.from_pretrained(base, str(run))
             processor = Phi3VProcessor.from_pretrained(run)

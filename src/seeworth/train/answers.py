@@ -1,46 +1,57 @@
-"""Validation photos answered by real generation while the model trains: figures, and a table for the trackers.
+"""Answered validation photos -> figures for the log, and rows for its table of answers. Asks nobody and writes nothing.
 
-Knows nothing of the loss.
+A row is plain JSON: `{"id", "photo", "truth", "answer", "fields": {name: {"kind", "truth", "read", measures...}}, "problems": [...]}`.
+The photo's path is relative to the dataset folder, so that the log does not depend on where things lie; how long an answer
+took is left out, so that it does not depend on the clock either.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
-from ..evaluate.figures import validation_figures
-from ..predict.vlm import VLM
-from ..record import Record
-from ..track import Track
+from ..evaluate.figures import figures
+from ..evaluate.score import FieldScore, Score, scores
+from ..record import Prediction, Record
+from ..task import Task
 
 
-class Answering:
-    """Answers records with the model as it is at some step.
+@dataclass(frozen=True)
+class Answered:
+    """What is logged of answered records: figures such as "eval/full_price_mae", and one row a record."""
 
-    Args:
-        track: what hears figures and table. vlm: answers. records: those of every evaluation.
+    figures: dict[str, float]
+    rows: list[dict[str, Any]]
+
+
+def answered(task: Task, records: Sequence[Record], predictions: Sequence[Prediction], *, data: Path, family: str = "eval") -> Answered:
+    """Hold the predictions against the records of the dataset folder `data`.
+
+    A figure that no record entered is left out. Raises DataError when a record has no prediction, or no true value.
     """
+    marks = scores(task, records, predictions)
+    found = figures(task, marks, resamples=0)
+    return Answered(
+        {f"{family}/{name}": one.value for name, one in found.items() if one.n},
+        [_row(task, record, mark, data) for record, mark in zip(records, marks, strict=True)],
+    )
 
-    def __init__(self, track: Track, vlm: VLM, records: Sequence[Record]) -> None:
-        self.track = track
-        self.vlm = vlm
-        self.records = records
 
-    def answer(self, step: int, family: str, model: Any, records: Sequence[Record] | None = None) -> dict[str, float]:
-        """Answer the records, log the table and the figures as `family`/name, return the figures."""
-        records = self.records if records is None else records
-        if not records:
-            return {}
-        self.vlm.model = model
-        task = self.vlm.encoder.task
-        predictions = list(self.vlm(records))
-        figures = {f"{family}/{name}": value for name, value in validation_figures(task, records, predictions).items()}
-        rows = []
-        for record, prediction in zip(records, predictions, strict=True):
-            reading = task.read(prediction.text)
-            fields = {f"{one.name} read": reading.values.get(one.name, "") for one in task.answer_fields}
-            row = {"id": record.id, "photo": record.photo, "truth": task.write(record.values), "answer": prediction.text}
-            rows.append(row | fields | {"problems": "; ".join(reading.problems)})
-        self.track.answers(step, f"{family}/answers", rows)
-        self.track.log(step, figures)
-        return figures
+def _row(task: Task, record: Record, mark: Score, data: Path) -> dict[str, Any]:
+    return {
+        "id": record.id,
+        "photo": record.photo.relative_to(data).as_posix(),
+        "truth": task.write(record.values),
+        "answer": mark.text,
+        "fields": {name: _field(one) for name, one in mark.fields.items()},
+        "problems": list(mark.problems),
+    }
+
+
+def _field(one: FieldScore) -> dict[str, Any]:
+    """`read` is None when the field could not be read. Numbers are exact, as text; measures as `FieldScore` has them."""
+    kind = "number" if isinstance(one.truth, Decimal) else "category" if "correct" in one.measures else "text"
+    return {"kind": kind, "truth": str(one.truth), "read": None if one.answer is None else str(one.answer), **one.measures}

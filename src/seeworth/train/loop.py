@@ -22,9 +22,9 @@ from ..errors import RunError
 from ..record import Record
 from ..settings import TrainSettings
 from ..track import Track
-from .answers import Answering
-from .checkpoint import Checkpoint, forget_checkpoints, read_checkpoint, to_cpu, write_checkpoint
-from .examples import Examples, Features, Place, loader
+from .answering import Answering
+from .checkpoint import Checkpoint, folder_of, forget_checkpoints, read_checkpoint, read_state, to_cpu, write_checkpoint
+from .examples import Examples, Features, loader, places_of
 from .order import Order
 from .schedule import Schedule, moments
 from .spread import Alone
@@ -61,6 +61,7 @@ class Trainer:
         self.model, self.optimizer, self.order, self.settings = model, optimizer, order, settings
         self.out, self.track, self.spread, self.answering = out, track, spread, answering
         self.total = settings.max_steps if settings.max_steps > 0 else order.total(settings.num_train_epochs)
+        self.account = order.account()
         self.schedule = Schedule(optimizer, settings, self.total)
         megabytes = 0 if settings.dataloader_num_workers else settings.photo_memory
         self.examples = Examples(train, encoder, seed=settings.seed, megabytes=megabytes, features=features)
@@ -93,7 +94,9 @@ class Trainer:
         self.schedule.set(self.step)
         torch.manual_seed(_number(self.settings.seed, self.step, self.spread.rank))
         done = self.stepper.step(batches)
-        self._finite("train/loss", done.loss)
+        self._finite("train/loss", done.loss, self.step + 1)
+        if not self.stepper.scaler.is_enabled():  # with one, a gradient that overflows is its business: the step is left out
+            self._finite("train/grad_norm", done.norm, self.step + 1)
         self.window["loss"] += done.loss
         self.pace.add(photos=done.photos, tokens=done.tokens, padding=done.padding)
         return done.norm
@@ -101,11 +104,11 @@ class Trainer:
     def _batches(self) -> Iterator[dict[str, Any]]:
         """This process's forward passes from the present step on; what came before is skipped here, not decoded."""
         rank, processes = self.spread.rank, self.spread.processes
-        places = [
-            [Place(at, epoch) for at in micro] or [Place(0, epoch, weight=False)]
+        places = (  # no list: a million records have a million places an epoch
+            places_of(micro, self.examples.records, epoch, processes)
             for epoch, step in self.order.steps(self.step, self.total)
             for micro in step[rank::processes]
-        ]
+        )
         settings = self.settings
         return loader(
             self.examples, places, pad_id=self._pad, packed=settings.packing, workers=settings.dataloader_num_workers, pin=self._pin
@@ -134,12 +137,12 @@ class Trainer:
         if not self.validation:
             return
         loss = self.validation_loss()
-        self._finite("eval/loss", loss)
+        self._finite("eval/loss", loss, self.step)
         self.track.log(self.step, {"eval/loss": loss})
         if self.best["loss"] is None or loss < self.best["loss"]:
             self.best = {"loss": loss, "step": self.step}
         with self.spread.answering(self.model) as model:
-            self.answering.answer(self.step, "eval", model)
+            self.answering(self.step, "eval", model)
         self.model.train()
         self.pace = Pace()  # evaluation is no part of it
 
@@ -150,7 +153,7 @@ class Trainer:
         size, rank, processes = self.settings.per_device_eval_batch_size, self.spread.rank, self.spread.processes
         micros = [range(start, min(start + size, len(self.validation))) for start in range(0, len(self.validation), size)]
         micros += [range(0)] * (-len(micros) % processes)
-        places = [[Place(at) for at in micro] or [Place(0, weight=False)] for micro in micros[rank::processes]]
+        places = [places_of(micro, self.validation, 0, processes) for micro in micros[rank::processes]]
         total, labels = 0.0, 0.0
         for batch in loader(self.held_out, places, pad_id=self._pad, packed=self.settings.packing, pin=self._pin):
             total += float(self.stepper.loss(batch, 1.0))
@@ -158,43 +161,68 @@ class Trainer:
         total, labels = self.spread.sum(total, labels)
         return total / max(labels, 1)
 
-    def _finite(self, name: str, value: float) -> None:
+    def _finite(self, name: str, value: float, step: int) -> None:
         if not math.isfinite(value):
             raise RunError(
-                f"{name} is {value} at step {self.step + (name == 'train/loss')}: lower learning_rate, or use another dtype; "
+                f"{name} is {value} at step {step}: lower learning_rate or use another dtype, in another output_dir or with --overwrite; "
                 f"the checkpoints in {self.out} are from before"
             )
 
     def save(self) -> None:
-        """Write a checkpoint; the best and the last `save_total_limit` are kept."""
+        """Write a checkpoint; of the earlier ones `forget_checkpoints` keeps the best and as many as save_total_limit says.
+
+        Raises RunError, and writes none, when a weight is not finite: the checkpoints before are better.
+        """
         weights = self.spread.weights(self.model)
+        for name, weight in weights.items():
+            self._finite(f"weight {name}", float(weight.sum(dtype=torch.float32)), self.step)
         optimizer = self.spread.optimizer_state(self.model, self.optimizer)
-        if self.spread.main:
-            state = {
-                "best": self.best,
-                "window": self.window,
-                "scaler": self.stepper.scaler.state_dict(),
-                "track": self.track.state(),
-                "total": self.total,
-            }
-            write_checkpoint(self.out, Checkpoint(self.step, to_cpu(weights), optimizer, state))
-            best = f"checkpoint-{self.best['step']}" if self.best["step"] is not None else None
-            forget_checkpoints(self.out, self.settings.save_total_limit, best)
-        self.spread.wait()
+        self.spread.main_only(lambda: self._write(weights, optimizer))
+
+    def _write(self, weights: Mapping[str, torch.Tensor], optimizer: Mapping[str, Any]) -> None:
+        state = {
+            "best": self.best,
+            "window": self.window,
+            "scaler": self.stepper.scaler.state_dict(),
+            "track": self.track.state(),
+            "order": self.account,
+        }
+        write_checkpoint(self.out, Checkpoint(self.step, to_cpu(weights), optimizer, state))
+        self._forget()
+
+    def _forget(self) -> None:
+        best = self.best["step"]
+        forget_checkpoints(self.out, self.settings.save_total_limit, None if best is None else folder_of(self.out, best).name)
 
     def load(self, folder: Path) -> None:
-        """Go on from a checkpoint. Raises RunError when it is damaged or of other settings."""
-        found = read_checkpoint(folder)
-        self.spread.load_weights(self.model, found.weights)
-        self.spread.load_optimizer(self.model, self.optimizer, dict(found.optimizer))
-        self.step, self.best, self.window = found.step, dict(found.state["best"]), dict(found.state["window"])
-        if found.state["scaler"]:
-            self.stepper.scaler.load_state_dict(found.state["scaler"])
+        """Go on from a checkpoint that `claim` found whole; the main process reads it.
+
+        Raises RunError when it is of another order, or trains other tensors.
+        """
+        state = self.spread.first(lambda: dict(read_state(folder)))
+        then = state["order"]
+        if changed := [f"{name} {then.get(name)} -> {now}" for name, now in self.account.items() if then.get(name) != now]:
+            raise RunError(
+                f"{folder} was written by a training with another order of records ({', '.join(changed)}): go on with the same model, "
+                "settings and data, or train anew with --overwrite"
+            )
+        found = self.spread.main_only(lambda: read_checkpoint(folder, checked=True))
+        self.spread.load_weights(self.model, found and found.weights)
+        self.spread.load_optimizer(self.model, self.optimizer, found and dict(found.optimizer))
+        self.step, self.best, self.window = int(state["step"]), dict(state["best"]), dict(state["window"])
+        if state["scaler"]:
+            self.stepper.scaler.load_state_dict(state["scaler"])
+        if self.spread.main:
+            self._forget()  # what a kill kept the process that wrote it from deleting
 
     def load_best(self) -> None:
-        """Put the weights with the lowest validation loss in place; the present ones when nothing was validated."""
+        """Put the weights with the lowest validation loss in place; the present ones when nothing was validated.
+
+        Raises RunError when their checkpoint is damaged.
+        """
         if self.best["step"] not in (None, self.step):
-            self.spread.load_weights(self.model, read_checkpoint(self.out / f"checkpoint-{self.best['step']}").weights)
+            found = self.spread.main_only(lambda: read_checkpoint(folder_of(self.out, self.best["step"])))
+            self.spread.load_weights(self.model, found and found.weights)
 
 
 class Pace:

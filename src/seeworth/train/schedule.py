@@ -23,13 +23,14 @@ class Schedule:
 
     def __init__(self, optimizer: torch.optim.Optimizer, settings: TrainSettings, total: int) -> None:
         self.optimizer = optimizer
-        self.highest = [group["lr"] for group in optimizer.param_groups]
+        self.highest: list[float] = [group["lr"] for group in optimizer.param_groups]
         one = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
         name = settings.lr_scheduler_type
         try:
             made = get_scheduler(name, one, num_warmup_steps=round(total * settings.warmup_ratio), num_training_steps=total)
         except (ValueError, TypeError) as problem:
-            raise SettingsError(f"lr_scheduler_type is {name!r}: expected linear, cosine, constant_with_warmup, ... ({problem})") from problem
+            known = "linear, cosine, constant_with_warmup, ..."
+            raise SettingsError(f"lr_scheduler_type is {name!r}: expected {known} ({problem})") from problem
         if not isinstance(made, LambdaLR):
             raise SettingsError(f"lr_scheduler_type is {name!r}, whose rate depends on more than the step: take cosine, linear, constant")
         self.share = made.lr_lambdas[0]

@@ -52,13 +52,9 @@ class Stepper:
             with self.spread.accumulating(self.model, number == len(batches)):
                 # gradients are averaged over the processes: times their number they are summed
                 loss = self.loss(batch, max(labels, 1.0)) * self.spread.processes
-                self.scaler.scale(loss).backward()
+                self.spread.backward(self.model, self.scaler.scale(loss))
             total += loss.detach()
-        self.scaler.unscale_(self.optimizer)
-        norm = self.spread.clip(self.model, self.max_grad_norm)
-        self.scaler.step(self.optimizer)
-        self.scaler.update()
-        self.optimizer.zero_grad(set_to_none=True)
+        norm = self.spread.update(self.model, self.optimizer, self.scaler, self.max_grad_norm)
         (summed,) = self.spread.sum(float(total) / self.spread.processes)
         return Stepped(summed, norm, photos, tokens, padding)
 

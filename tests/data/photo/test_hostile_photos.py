@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from corpus.photos import Kept, Refused, kept, refused
 
-from seeworth.data.photo.decode import normalise, open_photo
+from seeworth.data.photo.decode import normalise, open_photo, photo_size
 from seeworth.errors import PhotoError
 
 SECONDS = 2.0  # of this process; measured: at most 0.4, for a thousand comments and the like under 0.1
@@ -46,3 +46,9 @@ def test_what_is_stored_shows_the_same_and_is_stored_as_it_is_from_then_on(case:
     assert image.size == (width, height)
     assert image.tobytes() == open_photo(data).tobytes()
     assert normalise(stored) == (stored, extension, width, height, *seen)
+
+
+@pytest.mark.parametrize("case", list(kept()), ids=lambda case: case.name)
+def test_the_size_is_told_without_decoding(case: Kept) -> None:
+    data = case.make()
+    assert photo_size(data) == open_photo(data).size

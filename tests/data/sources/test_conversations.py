@@ -11,7 +11,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from seeworth.data.rows.reader import Columns, Draft, RowReader
-from seeworth.data.sources import ConversationTable, Source, open_source
+from seeworth.data.sources import ConversationTable, Source, SourceRow, open_source
+from seeworth.record import Turn, read_turns
 
 PNG = "data:image/png;base64,AAAA"
 
@@ -39,17 +40,66 @@ def opened(path: Path, objects: list[dict[str, Any]]) -> Source:
 
 
 @pytest.mark.parametrize("name", ["a.json", "a.jsonl"])
-def test_a_llava_record_is_its_first_question_and_answer(tmp_path: Path, name: str) -> None:
+def test_a_llava_record_is_the_whole_conversation(tmp_path: Path, name: str) -> None:
     objects = [llava("<image>\nWhat is it?", "A bag.", "Which colour?", "Red.", id="x1"), llava("And this?\n<image>", "A hat.", id="x2")]
     source = opened(tmp_path / name, objects)
     first, second = source
     assert {key: first.cells[key] for key in ("question", "answer", "photo", "id")} == {
-        "question": "What is it?", "answer": "A bag.", "photo": "a.jpg", "id": "x1",
+        "question": "Which colour?", "answer": "Red.", "photo": "a.jpg", "id": "x1",
     }  # fmt: skip
-    assert json.loads(first.cells["conversation"]) == objects[0]["conversations"]
+    assert read_turns(first.cells["conversation"]) == (
+        Turn("user", (0, "What is it?")), Turn("assistant", ("A bag.",)), Turn("user", ("Which colour?",)), Turn("assistant", ("Red.",)),
+    )  # fmt: skip
     assert second.cells["question"] == "And this?"
-    assert source.notices == ["1 conversations have more turns than are trained now: the first question and its answer were taken"]
+    assert turns(second)[0] == Turn("user", ("And this?", 0))
+    assert source.notices == ["of the conversations, 1 have several questions"]
     assert (source.task.question, source.task.answer, source.defaults["id"]) == ("{question}", "{answer}", "id")
+
+
+def turns(row: SourceRow) -> tuple[Turn, ...]:
+    return read_turns(row.cells["conversation"])
+
+
+def photos(row: SourceRow) -> list[Any]:
+    """The path or the bytes of each photo."""
+    found = [(row.cells["photo"], row.embedded.get("photo")), *row.further]
+    return [] if row.photoless else [path if data is None else data for path, data in found]
+
+
+@pytest.mark.parametrize(
+    ("content", "beside", "found", "parts"),
+    [
+        ("<image>\n<image>\nCompare.", {"images": ["b.jpg", "c.jpg"]}, ["b.jpg", "c.jpg"], (0, 1, "Compare.")),
+        ("Compare.", {"images": ["b.jpg", "c.jpg"]}, ["b.jpg", "c.jpg"], (0, 1, "Compare.")),
+        ("Is <|image_2|> like <|image_1|>?", {"images": ["b.jpg", "c.jpg"]}, ["c.jpg", "b.jpg"], ("Is", 0, "like", 1, "?")),
+        ([image_url("b.jpg"), {"type": "text", "text": "or"}, image_url(PNG)], {}, ["b.jpg", b"\0\0\0"], (0, "or", 1)),
+        ([{"type": "image", "index": 1}, {"type": "image", "index": 0}], {"images": ["b", "c"]}, ["c", "b"], (0, 1)),
+        ([image_url("b"), {"type": "image"}, {"type": "text", "text": "x <image> y"}], {"image": "c"}, ["b", "c"], (0, 1, "x y")),
+        ("Only words.", {}, [], ("Only words.",)),
+        ("Several\r\n    lines\t.\n\n\0of <b>words</b>.", {}, [], ("Several\n    lines .\n\nof <b>words</b>.",)),
+    ],
+)
+def test_photos_stand_where_their_places_are(
+    tmp_path: Path, content: Any, beside: dict[str, Any], found: list[Any], parts: tuple[str | int, ...]
+) -> None:
+    chatted = chat(content, **beside)
+    chatted["messages"] += [{"role": "user", "content": "So?"}, {"role": "assistant", "content": "So."}]
+    (row,) = opened(tmp_path / "a.jsonl", [chatted])
+    assert (row.code, photos(row)) == ("", found)
+    assert [one.parts for one in turns(row)] == [parts, ("A bag.",), ("So?",), ("So.",)]
+
+
+def test_photos_of_later_turns_are_in_order_too(tmp_path: Path) -> None:
+    (row,) = opened(tmp_path / "a.json", [llava("Hi.", "Hello.", "What is <image>?", "A bag.", "<image> And that?", "A hat.",
+                                                image=["b.jpg", "c.jpg"])])  # fmt: skip
+    assert photos(row) == ["b.jpg", "c.jpg"]
+    assert [one.parts for one in turns(row)][2::2] == [("What is", 0, "?"), (1, "And that?")]
+    assert (row.cells["question"], row.cells["answer"]) == ("And that?", "A hat.")
+
+
+def test_what_conversations_hold_is_told(tmp_path: Path) -> None:
+    source = opened(tmp_path / "a.jsonl", [llava("Hi", "x", image=None), llava("Hi", "x", "Ho", "y"), llava("Hi", "x", image=["a", "b"])])
+    assert source.notices == ["of the conversations, 1 have several questions, 1 are about several photos, 1 are words alone"]
 
 
 def test_ids_that_stand_twice_name_no_records(tmp_path: Path) -> None:
@@ -69,7 +119,6 @@ def test_ids_that_stand_twice_name_no_records(tmp_path: Path) -> None:
         ("<|image_1|>\nWhat?", {"images": ["b.jpg"]}, "b.jpg", "What?"),
         ("What is <ImageHere> here?", {"image": "b.jpg"}, "b.jpg", "What is here?"),
         ("What  <b>?", {"images": [{"path": "b.jpg"}]}, "b.jpg", "What  <b>?"),
-        ("<image>What?", {"images": ["b.jpg", "c.jpg"]}, "b.jpg", "What?"),
     ],
 )
 def test_each_form_of_a_photo_is_found(tmp_path: Path, content: Any, beside: dict[str, Any], photo: str, question: str) -> None:
@@ -81,15 +130,26 @@ def test_a_data_uri_is_the_photo_and_is_not_repeated_in_the_conversation(tmp_pat
     (row,) = opened(tmp_path / "a.jsonl", [chat([{"type": "text", "text": "What?"}, image_url(PNG)])])
     assert (row.cells["photo"], dict(row.embedded)) == ("", {"photo": b"\0\0\0"})
     assert PNG not in row.cells["conversation"]
-    assert "(photo)" in row.cells["conversation"]
+    assert turns(row)[0] == Turn("user", ("What?", 0))
 
 
 @pytest.mark.parametrize(
     ("found", "code"),
     [
         (llava("<image>What?", "A bag.", image=None), "photo_missing"),
-        (llava("What?", "A bag.", image=["a.jpg", "b.jpg"]), "several_photos"),
-        (chat([image_url("a.jpg"), image_url("b.jpg")]), "several_photos"),
+        (llava("<image>What?", "A bag.", image=["a.jpg", ""]), "photo_count"),
+        (llava("<image>What? <image>", "A bag."), "photo_count"),
+        (llava("<image_2>What?", "A bag."), "photo_count"),
+        (llava("<image_1> or <image_1>?", "A bag.", image=["a.jpg", "b.jpg"]), "photo_count"),
+        (llava("<image> or <image_1>?", "A bag.", image=["a.jpg", "b.jpg"]), "photo_count"),
+        (llava("What?", "A bag <image>."), "photo_misplaced"),
+        (llava("What?", "A bag.", image=["a.jpg", ""]), "photo_missing"),
+        (llava("What?", "A bag.", image=["a.jpg", "ftp://b"]), "bad_address"),
+        (llava("What?", "A bag.", image=["a.jpg", "../b.jpg"]), "outside"),
+        (llava("What?", "A bag.", "And?"), "turns_order"),
+        (llava("What?", "A bag.", "And?", " "), "turn_empty"),
+        (llava("What?", "A bag.", "", "Yes."), "turn_empty"),
+        (llava("What?", "A bag.", "x" * 4001, "Yes."), "text_too_long"),
         (chat("What?", images=[{"bytes": None}]), "photo_missing"),
         (chat("What?", images=[True]), "photo_missing"),
         (llava("What?"), "turns_missing"),
@@ -97,14 +157,14 @@ def test_a_data_uri_is_the_photo_and_is_not_repeated_in_the_conversation(tmp_pat
         ({"conversations": "none", "image": "a.jpg"}, "turns_missing"),
         ({"image": "a.jpg"}, "turns_missing"),
         (llava("What?", "A bag.") | {"conversations": [{"from": "gpt", "value": "A"}, {"from": "human", "value": "B"}]}, "turns_order"),
-        (llava("What?", "A bag.") | {"conversations": [{"from": "human", "value": "A"}, {"from": "tool", "value": "B"}]}, "turns_order"),
+        (llava("What?", "A bag.") | {"conversations": [{"from": "human", "value": "A"}, {"from": "tool", "value": "B"}]}, "turn_role"),
         (llava("What?", "A bag.") | {"conversations": ["What?", "A bag."]}, "turn_unreadable"),
         (chat([{"type": "video", "video": "a.mp4"}], image="a.jpg"), "turn_unreadable"),
         (chat({"nested": 1}, image="a.jpg"), "turn_unreadable"),
         (chat([image_url("data:image/png;base64,@@")]), "bad_data_uri"),
         (chat([image_url("data:text/html;base64,AAAA")]), "bad_data_uri"),
         (llava("What?", "x" * 4001), "text_too_long"),
-        (llava("What?", " "), "text_missing"),
+        (llava("What?", " "), "turn_empty"),
         (llava("<image>", "A bag."), "text_missing"),
     ],
 )
@@ -123,14 +183,16 @@ def test_the_first_object_may_be_the_broken_one(tmp_path: Path) -> None:
     assert [row.code for row in source] == ["turns_missing", "turns_missing", ""]
 
 
-def test_a_system_prompt_is_kept_and_told_but_not_trained(tmp_path: Path) -> None:
-    found = chat("What?", image="a.jpg")
-    found["messages"].insert(0, {"role": "system", "content": "Be brief."})
-    source = opened(tmp_path / "a.jsonl", [found])
-    (row,) = source
-    assert row.cells["question"] == "What?"
-    assert "Be brief." in row.cells["conversation"]
-    assert source.notices == ["1 conversations open with a system prompt: it is kept in `conversation` and not trained"]
+def test_a_system_prompt_is_the_first_turn_unless_it_is_empty(tmp_path: Path) -> None:
+    found = [chat("What?", image="a.jpg") for _ in range(3)]
+    for one, words in zip(found, ["Be brief.", " ", None], strict=True):
+        one["messages"].insert(0, {"role": "system", "content": words})
+    source = opened(tmp_path / "a.jsonl", found)
+    first, *others = source
+    assert first.cells["question"] == "What?"
+    assert turns(first) == (Turn("system", ("Be brief.",)), Turn("user", (0, "What?")), Turn("assistant", ("A bag.",)))
+    assert [turns(one) for one in others] == [turns(first)[1:]] * 2
+    assert source.notices == []
 
 
 def test_other_keys_are_kept_and_ours_win(tmp_path: Path) -> None:

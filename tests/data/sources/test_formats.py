@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from seeworth.cli import main
 from seeworth.data.dataset import Dataset
 from seeworth.data.sources import open_source
+from seeworth.record import Turn, read_turns
 
 COLUMNS = ("title", "price", "photo")
 WORDS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=12)
@@ -91,7 +92,8 @@ def test_conversations_are_imported_and_can_be_asked_and_answered(tmp_path: Path
     (record,) = dataset.records()
     assert (record.id, dataset.task.prompt(record.values)) == ("x", "What?")
     assert dataset.task.write(record.values) == "A {bag}: " + "é" * 3000
-    assert json.loads(str(record.values["conversation"])) == turns
+    assert record.turns == (Turn("user", (0, "What?")), Turn("assistant", (turns[1]["value"],)))
+    assert read_turns(str(record.values["conversation"])) == record.turns
     url = "data:image/jpeg;base64," + base64.b64encode(photo_bytes(2)).decode()
     content = [{"type": "text", "text": "What?"}, {"type": "image_url", "image_url": {"url": url}}]
     chat = {"messages": [{"role": "user", "content": content}, {"role": "assistant", "content": "A hat."}]}

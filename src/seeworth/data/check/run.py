@@ -106,12 +106,30 @@ def examine(folder: Path, photos: int = 0, processes: int = 0) -> Check:
 
 
 def _alike(table: Table, seen: dict[str, Seen]) -> tuple[list[str], int]:
-    """For each record, the first photo that its own is near-identical to; and how many photos are blank."""
+    """For each record, the first photo that its own are near-identical to; and how many photos are blank."""
     names = list(seen)
     looks = Looks.of((one.phash, one.look, table.photos[name].width, table.photos[name].height) for name, one in seen.items())
     first, _ = look_alikes(looks)
     label = {name: names[one] for name, one in zip(names, first.tolist(), strict=True)}
-    return [label.get(name, name) for name in table.file_names], int(looks.flat.sum())
+    return _tied(table, label), int(looks.flat.sum())
+
+
+def _tied(table: Table, label: dict[str, str]) -> list[str]:
+    """A label for each record from those of its photos; records that share one of several photos have the same. Words alone have
+    one of their own."""
+    parent: dict[str, str] = {}
+
+    def root(one: str) -> str:
+        while (above := parent.get(one, one)) != one:
+            one = above
+        return one
+
+    for name, further in zip(table.file_names, table.further, strict=True):
+        for other in further:
+            one, two = root(label.get(name, name)), root(label.get(other, other))
+            if one != two:
+                parent[two] = one
+    return [root(label.get(name, name)) if name else f"words of row {number}" for number, name in enumerate(table.file_names)]
 
 
 def _clusters(table: Table, labels: Sequence[str], kind: str = "") -> list[dict[str, Any]]:

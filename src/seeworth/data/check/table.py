@@ -20,7 +20,7 @@ import numpy as np
 from ...errors import TaskError
 from ...record import SPLITS
 from ...task import Task
-from ..dataset import REJECTED, UNASSIGNED, Row
+from ..dataset import REJECTED, UNASSIGNED, Further, Row
 from ..split.divide import stratum_field
 
 NUM_CROPS = (1, 4, 16)  # the tiny model's, Phi-3.5-vision's for many photos, the published default
@@ -38,7 +38,8 @@ class Table:
     file_names: list[str] = field(default_factory=list)
     groups: list[str] = field(default_factory=list)
     splits: list[str] = field(default_factory=list)
-    photos: dict[str, Row] = field(default_factory=dict)  # file_name -> the first row that has it
+    further: list[tuple[str, ...]] = field(default_factory=list)  # the file_names after the first
+    photos: dict[str, Row | Further] = field(default_factory=dict)  # file_name -> what the first row that has it says of it
     categories: dict[str, dict[str, Counter[str]]] = field(default_factory=dict)  # field -> value -> split -> records
     numbers: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
     unwritable: list[str] = field(default_factory=list)  # records whose answer the task cannot write, and why
@@ -55,7 +56,10 @@ class Table:
             table.file_names.append(str(row.file_name))
             table.groups.append(str(row.group))
             table.splits.append(row.split or UNASSIGNED)
-            table.photos.setdefault(str(row.file_name), row)
+            table.further.append(tuple(one.file_name for one in row.further))
+            photos: tuple[Row | Further, ...] = (row, *row.further) if row.file_name != "" else ()
+            for one in photos:
+                table.photos.setdefault(str(one.file_name), one)
             table._count(row)
         return table
 

@@ -23,6 +23,7 @@ from ..dataset import METADATA, Dataset
 from ..download.fetch import Fetch
 from ..download.request import Downloader
 from ..download.url import host_of, web_url
+from ..metadata import FURTHER
 from ..progress import metered
 from ..rows.address import Address, EmbeddedPhoto, LocalPhoto, RemotePhoto
 from ..workers import Workers
@@ -145,10 +146,11 @@ def _fetched(dataset: Dataset) -> Iterator[tuple[bytes, Stored]]:
         return
     table = pq.ParquetFile(dataset.folder / METADATA)
     names = [one.name for one in fields(Stored) if one.name in table.schema_arrow.names]
-    for batch in table.iter_batches(4096, columns=[*names, column]):
+    for batch in table.iter_batches(4096, columns=[*names, column, *([FURTHER] if dataset.conversations else [])]):
         for line in batch.to_pylist():
-            try:
-                url = web_url(line[column] or "")
-            except PhotoError:
-                continue
-            yield key_of(RemotePhoto(str(url))), Stored(**{name: line[name] for name in names})
+            for source, one in [(line[column], line), *((one["source"], one) for one in line.get(FURTHER) or ())]:
+                try:
+                    url = web_url(source or "")
+                except PhotoError:
+                    continue
+                yield key_of(RemotePhoto(str(url))), Stored(**{name: one[name] for name in names})

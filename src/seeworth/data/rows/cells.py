@@ -68,6 +68,7 @@ _SYMBOLS = {  # sign -> the units it may stand for
     "fr": {"CHF"},
     "sfr": {"CHF"},
 }
+_LINES = re.compile(r"\r\n|[\n\r\v\f\x85\u2028\u2029]")
 _BREAKS = re.compile(r"[\t\n\r\v\f\x1c-\x1f\x85\u2028\u2029]+")
 _BIDI = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"  # reorder the text around them, even outside the cell
 _GONE = re.compile(rf"[\x00-\x1f\x7f-\x9f\ud800-\udfff\ufeff{_BIDI}]")  # Unicode's Cc and Cs, byte order marks, _BIDI
@@ -99,6 +100,16 @@ def clean_text(text: str) -> str:
         return text.strip()
     text = " ".join(part for part in (part.strip(" ") for part in _BREAKS.split(text)) if part)
     return _few_marks(unicodedata.normalize("NFC", _few_marks(_GONE.sub("", text)))).strip()
+
+
+def clean_lines(text: str) -> str:
+    """Text of several lines as a conversation keeps it: each line as `clean_text` has it, but for the white space it begins with."""
+    lines = []
+    for line in _LINES.split(text):
+        words = clean_text(line)
+        indent = re.match(r"[ \t]*", line)[0] if words else ""  # type: ignore[index]  # it matches nothing, too
+        lines.append(indent + words)
+    return "\n".join(lines).strip()
 
 
 def is_blank(text: str) -> bool:

@@ -39,15 +39,21 @@ _SPLITS: dict[str, Split] = {
 
 @dataclass(frozen=True)
 class Draft:
-    """A row whose cells are good: a Row but for its photo, its final group and, when the source has none, its split."""
+    """A row whose cells are good: a Row but for its photos, its final group and, when the source has none, its split."""
 
     number: int
     id: str
-    photo: Address
+    photo: Address | None  # None in a conversation of words alone
     photo_cell: str
     group: str  # "" when the row names none
     split: Split | None
     values: Mapping[str, Value]
+    further: tuple[Address, ...] = ()
+
+    @property
+    def photos(self) -> tuple[Address, ...]:
+        """All photos, in their order."""
+        return () if self.photo is None else (self.photo, *self.further)
 
 
 class RowReader:
@@ -83,8 +89,9 @@ class RowReader:
             values: dict[str, Value] = {one.name: self._value(one, row) for one in self.task.fields}
             values |= {other: clean_text(row.cells[column]) for column, other in self._others.items()}
             group = clean_text(row.cells[self.columns.group]) if self.columns.group else ""
-            photo = self._address(row, cell)
-            return Draft(row.number, name, photo, cell, group, self._split(row), values)
+            photo = None if row.photoless else self._address(row, cell)
+            further = tuple(EmbeddedPhoto(data) if data is not None else address_of(self.photos, one) for one, data in row.further)
+            return Draft(row.number, name, photo, cell, group, self._split(row), values, further)
         except CellError as problem:
             return Rejected(row.number, name or None, _short(cell), problem.code, problem.words)
         except PhotoError as problem:
@@ -167,8 +174,9 @@ class Seen:
     def take(self, draft: Draft, sha256: str) -> tuple[str, str] | None:
         """Remember a row and return None; or return the code and the words for refusing it, and forget it.
 
-        duplicate_row: every cell and the photo are those of an earlier row (where no column is the id, its number counts
-        for nothing). duplicate_id: an earlier row has the id, with other cells or another photo.
+        `sha256` is that of its photo, of several one after the other. duplicate_row: every cell and the photo are those of an
+        earlier row (where no column is the id, its number counts for nothing). duplicate_id: an earlier row has the id, with other
+        cells or another photo.
         """
         cells = sorted((name, str(value)) for name, value in draft.values.items())
         row = _digest(repr((cells, draft.photo_cell, draft.group, draft.split, sha256)))

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import posixpath
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from ...errors import DataError, told_as
@@ -28,6 +29,7 @@ class ImageFolder:
 
     task = Task(answer="Category: {category}", fields=(Field("category", "category"),))
     max_text = MAX_TEXT
+    conversations = False
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -66,11 +68,14 @@ class PhotoTable:
                 f"{table.path}: has no column {FILE_NAME!r}, which names the photo; its columns are {', '.join(table.columns[:40])}: "
                 "rename the column that does"
             )
+        if table.conversations:
+            raise DataError(f"{table.path}: holds conversations, which name their photos themselves: import this file, not its folder")
         self.path = table.path
         self.photos = home
         self.columns = table.columns
         self.task = table.task
         self.max_text = table.max_text
+        self.conversations = False
         self.defaults: Mapping[str, str] = {**table.defaults, "photo": FILE_NAME}
         self._table = table
         self._below = table.path.parent.relative_to(home).as_posix()
@@ -89,7 +94,7 @@ class PhotoTable:
         name = row.cells.get(FILE_NAME, "")
         if not name.strip() or self._below == "." or "://" in name:
             return row
-        return SourceRow(row.number, {**row.cells, FILE_NAME: posixpath.join(self._below, name)}, row.code, row.problem, row.embedded)
+        return replace(row, cells={**row.cells, FILE_NAME: posixpath.join(self._below, name)})
 
 
 def metadata_in(path: Path) -> list[Path]:

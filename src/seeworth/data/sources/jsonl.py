@@ -142,6 +142,7 @@ class JsonTable:
     task = Task()
     defaults: Mapping[str, str] = {}
     max_text = MAX_TEXT
+    conversations = False
 
     def __init__(self, objects: JsonObjects, photos: Path) -> None:
         self.path = objects.path

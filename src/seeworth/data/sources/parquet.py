@@ -69,6 +69,7 @@ class ColumnTable:
     task = Task()
     defaults: Mapping[str, str] = {}
     max_text = MAX_TEXT
+    conversations = False
 
     def __init__(self, file: ColumnFile, photos: Path) -> None:
         self.path = file.path

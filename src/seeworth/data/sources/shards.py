@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path, PurePath
 from typing import Any
@@ -40,6 +41,7 @@ class Shards:
         self.photos = first.photos
         self.task = first.task
         self.max_text = min(table.max_text for table in tables)
+        self.conversations = all(table.conversations for table in tables)
         self.columns = list(first.columns)
         self._tables = tables
         self._notices = list(notices)
@@ -80,7 +82,7 @@ class Shards:
                 number += 1
                 problem = self._named(table) + row.problem
                 cells = row.cells if row.code else {**empty, **row.cells}
-                yield SourceRow(number, cells, row.code, problem, row.embedded)
+                yield replace(row, number=number, cells=cells, problem=problem)
 
     def _named(self, table: Source) -> str:
         """How words on one of several tables begin."""

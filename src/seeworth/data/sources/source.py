@@ -30,7 +30,8 @@ SPLIT_WORDS = frozenset({"train", "training", "validation", "valid", "val", "dev
 class SourceRow:
     """One row as the source has it: `number` counts from 1. When it is no proper row, `code` and `problem` say why.
 
-    `embedded` holds the bytes of a photo that stands in the row itself, under the name of its column.
+    `embedded` holds the bytes of a photo that stands in the row itself, under the name of its column. Of a conversation,
+    `further` holds each photo after the first, as (path or URL, bytes), and `photoless` says that it has none at all.
     """
 
     number: int
@@ -38,6 +39,8 @@ class SourceRow:
     code: str = ""
     problem: str = ""
     embedded: Mapping[str, bytes] = field(default_factory=dict)
+    further: tuple[tuple[str, bytes | None], ...] = ()
+    photoless: bool = False
 
 
 class Source(Protocol):
@@ -49,6 +52,7 @@ class Source(Protocol):
     task: Task  # when the user gives none
     defaults: Mapping[str, str]  # role -> column, when the user maps none; "" switches a role off
     max_text: int  # characters of a text field
+    conversations: bool  # rows are conversations: turns in the column `conversation`, about any number of photos
 
     @property
     def notices(self) -> list[str]:

@@ -34,6 +34,7 @@ class CsvTable:
     task = Task()
     defaults: Mapping[str, str] = {}
     max_text = MAX_TEXT
+    conversations = False
 
     def __init__(self, path: Path, photos: Path) -> None:
         self.path = path

@@ -58,12 +58,13 @@ class Before:
         self._photos: dict[str, Split] = {}
         for row in dataset.rows():
             if row.split:
-                self._photos[row.sha256] = row.split
+                self._photos |= dict.fromkeys([row.sha256, *(one.sha256 for one in row.further)], row.split)
                 if named:
                     self._ids[row.id] = row.split
 
     def split_of(self, entry: Entry) -> Split | None:
-        return self._ids.get(entry.id) or self._photos.get(entry.member.sha256)
+        photos = (entry.member.sha256, *(one.sha256 for one in entry.member.further))
+        return self._ids.get(entry.id) or next((split for sha256 in photos if (split := self._photos.get(sha256))), None)
 
 
 def divide(entries: Iterable[Entry], *, column: str | None, strata: str | None, seed: int, before: Before | None = None) -> Division:

@@ -24,8 +24,18 @@ from .near import look_alikes
 GIANT, MANY = 0.05, 20  # a group is told when it holds more than this share of the records, and more than so many
 
 
+class Shown(NamedTuple):
+    """A photo, see `Stored` and `look`."""
+
+    sha256: str
+    phash: str
+    look: str
+    width: int
+    height: int
+
+
 class Member(NamedTuple):
-    """What of one record decides its group: its group cell, "" for none, and its photo (see `Stored` and `look`)."""
+    """What of one record decides its group: its group cell, "" for none, its photo (see `Stored` and `look`), and further ones."""
 
     cell: str
     sha256: str
@@ -33,6 +43,7 @@ class Member(NamedTuple):
     look: str
     width: int
     height: int
+    further: tuple[Shown, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -62,6 +73,7 @@ def group_records(members: Iterable[Member]) -> Groups:
     cells: list[str] = []
     photos = array("i")  # of each record, the number of its photo
     founds: list[bool] = []
+    more: list[tuple[int, int]] = []  # records and further photos of theirs
     owner = array("i")  # of each photo, the first record
     seen: dict[bytes, int] = {}
     by_cell: dict[str, int] = {}
@@ -77,14 +89,26 @@ def group_records(members: Iterable[Member]) -> Groups:
             if photo == len(owner):
                 owner.append(number)
                 yield one.phash, one.look, one.width, one.height
+            for other in one.further:
+                photo = seen.setdefault(bytes.fromhex(other.sha256), len(owner))
+                more.append((number, photo))
+                if photo == len(owner):
+                    owner.append(number)
+                    yield other.phash, other.look, other.width, other.height
+                elif owner[photo] != number:
+                    founds[number] = False
 
     looked = Looks.of(looks())
     seen.clear()  # a third of the memory
     by_cell.clear()
     cluster, tied = look_alikes(looked)
     for photo in np.flatnonzero(tied).tolist():
-        founds[owner[photo]] = False
+        if owner[cluster[photo]] != owner[photo]:  # else it is like another photo of its own record
+            founds[owner[photo]] = False
     alike = [owner[first] for first in cluster[np.asarray(photos)].tolist()]
+    ties = [(number, owner[cluster[photo]]) for number, photo in more]
+    if ties:
+        alike = _joined([""] * len(cells), alike, ties)
     first = _joined(cells, alike)
     taken: dict[str, int] = {}
     for one in first:  # a cell may read like the start of another group's sha256
@@ -93,8 +117,8 @@ def group_records(members: Iterable[Member]) -> Groups:
     return Groups([names[one] for one in first], first, founds, alike, list(_giants(names, cells, photos, first)))
 
 
-def _joined(cells: list[str], alike: list[int]) -> list[int]:
-    """The first record of each record's group, from what its cell and its photo tie it to."""
+def _joined(cells: list[str], alike: list[int], ties: Iterable[tuple[int, int]] = ()) -> list[int]:
+    """The first record of each record's group, from what its cell and its photo tie it to, and `ties` two records."""
     parent = list(range(len(cells)))
 
     def root(one: int) -> int:
@@ -107,6 +131,9 @@ def _joined(cells: list[str], alike: list[int]) -> list[int]:
         for tie in (other, by_cell.setdefault(cell, number) if cell else number):
             one, two = root(tie), root(number)
             parent[max(one, two)] = min(one, two)
+    for tie, number in ties:
+        one, two = root(tie), root(number)
+        parent[max(one, two)] = min(one, two)
     return [root(number) for number in range(len(cells))]
 
 

@@ -96,8 +96,12 @@ def _cell(value: Value) -> str:
 
 
 def learn(dataset: Dataset, k: int = K) -> Structure:
-    """Learn the structure of a dataset folder. Raises DataError when it has no record."""
-    return learn_rows(dataset.task, list(dataset.rows()), _photo_role(dataset), dataset.fingerprint, k)
+    """Learn the structure of a dataset folder. Raises DataError when it has no record, or one of no photo or several."""
+    rows = list(dataset.rows())
+    if odd := next((row for row in rows if dataset.conversations and len(row.file_names) != 1), None):
+        what = f"record {odd.id!r} has {len(odd.file_names)}"
+        raise DataError(f"{dataset.folder}: a twin is drawn of records with one photo each, {what}: take such conversations out")
+    return learn_rows(dataset.task, rows, _photo_role(dataset), dataset.fingerprint, k)
 
 
 def learn_rows(task: Task, rows: Sequence[Row], photo_column: str | None, fingerprint: str, k: int = K) -> Structure:

@@ -1,0 +1,105 @@
+"""Trackio as a listener: a database in `OUT/trackio`, shown by `TRACKIO_DIR=OUT/trackio trackio show`; or the place TRACKIO_SPACE_ID names.
+
+Trackio writes a moment later in a thread of its own; a resumed run asks the database which lines of the log it holds.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ..data.photo.decode import open_photo
+from .listener import LINE, About, Row
+
+SIDE = 336  # px, longer side of a shown photo
+
+
+class Trackio:
+    """A run of Trackio; see `Listener`."""
+
+    name = "trackio"
+
+    def __init__(self, about: About) -> None:
+        self.about = about
+        self.heard = 0
+
+    def open(self, state: Mapping[str, Any] | None) -> None:
+        self.trackio = _import(self.about.folder / "trackio")
+        with contextlib.redirect_stdout(io.StringIO()):  # it greets at length
+            self.run = self.trackio.init(
+                self.about.project,
+                name=self.about.name,
+                config=_plain(self.about.config),
+                resume="allow",
+                embed=False,
+                auto_log_gpu=False,
+                auto_log_cpu=False,
+            )
+        if state and state["id"] != self.run.id:
+            raise RuntimeError(
+                f"it opened run {self.run.id}, the checkpoint was written by {state['id']}: was {self.about.folder}/trackio moved?"
+            )
+        self.heard = self._lines()
+
+    def log(self, step: int, figures: Mapping[str, float]) -> None:
+        self.run.log({**figures, LINE: self.heard + 1}, step=step)
+
+    def speed(self, step: int, figures: Mapping[str, float]) -> None:
+        self.run.log(dict(figures), step=step)
+
+    def answers(self, step: int, name: str, rows: Sequence[Row]) -> None:
+        if not rows:
+            return
+        cells = [self._row(row) for row in rows]
+        table = self.trackio.Table(columns=list(cells[0]), data=[list(one.values()) for one in cells])
+        self.run.log({name: table, LINE: self.heard + 1}, step=step)
+
+    def summary(self, figures: Mapping[str, float]) -> None:
+        """Trackio has no summary: the last figures are on its curves already."""
+
+    def flush(self) -> None:
+        """Nothing: what its thread had not written is told again."""
+
+    def state(self) -> dict[str, Any]:
+        return {"id": self.run.id}
+
+    def keep(self, about: Mapping[str, Any]) -> None:
+        """The run folder is the model's home; Trackio is told no copy."""
+
+    def close(self, failed: bool) -> None:
+        with contextlib.redirect_stdout(io.StringIO()):
+            self.run.finish()
+
+    def _row(self, row: Row) -> dict[str, Any]:
+        photo = open_photo(self.about.data / row["photo"])
+        photo.thumbnail((SIDE, SIDE))
+        cells = {"id": row["id"], "photo": self.trackio.Image(photo), "truth": row["truth"], "answer": row["answer"]}
+        return cells | {f"{name} read": field["read"] for name, field in row["fields"].items()} | {"problems": "; ".join(row["problems"])}
+
+    def _lines(self) -> int:
+        """The highest line of log.jsonl in the database."""
+        from trackio.sqlite_storage import SQLiteStorage
+
+        logs = SQLiteStorage.get_logs(self.about.project, self.about.name, run_id=self.run.id)
+        return max((int(one[LINE]) for one in logs if LINE in one), default=0)
+
+
+def _import(folder: Path) -> Any:
+    """trackio, which settles at its import where a process keeps everything. Raises RuntimeError."""
+    os.environ.setdefault("TRACKIO_DIR", str(folder.resolve()))
+    try:
+        import trackio
+        from trackio.utils import TRACKIO_DIR
+    except ImportError as problem:
+        raise RuntimeError(f"Trackio is not installed ({problem}): pip install 'seeworth[track]'") from problem
+    if Path(TRACKIO_DIR) != Path(os.environ["TRACKIO_DIR"]):
+        raise RuntimeError(f"it keeps to one folder a process, and {TRACKIO_DIR} was first: train the next run in a process of its own")
+    return trackio
+
+
+def _plain(config: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value if isinstance(value, str | int | float | bool | None) else str(value) for key, value in config.items()}

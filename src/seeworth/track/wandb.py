@@ -1,0 +1,188 @@
+"""Weights & Biases as a listener: one run inside `OUT/wandb`, offline unless the user is logged in or WANDB_MODE says otherwise.
+
+The run keeps its id through every kill. Offline each start writes a folder of its own with that id, which `wandb sync` puts together; how
+much of the log an earlier start brought to the disk is read from these folders (the service writes every 15 seconds), and
+what is missing is told again from log.jsonl. Each row of the history says which line of log.jsonl it is. What a
+row, a chart or an artifact looks like is left to `wandb_media`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import netrc
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlparse
+
+from ..files import write_whole
+from .listener import LINE, STEP, About, Row
+from .wandb_media import charts, columns_of, dataset_artifact, model_artifact, table_row
+
+INCREMENTAL = "incremental-table-file"
+"""How a summary calls a table that grows."""
+
+
+class Wandb:
+    """A run of Weights & Biases; see `Listener`."""
+
+    name = "wandb"
+
+    def __init__(self, about: About) -> None:
+        self.about = about
+        self.heard = 0
+        self.home = (about.folder / "wandb").resolve()
+        self.tables: dict[str, Any] = {}
+        self.ours: list[str] = []
+
+    def open(self, state: Mapping[str, Any] | None) -> None:
+        self.home.mkdir(parents=True, exist_ok=True)
+        self._set_folders()
+        import wandb
+
+        self.wandb = wandb
+        run_id = state["id"] if state else _unfinished_id(self.home, self.about.config)
+        earlier = _earlier(self.home, run_id) if run_id else {}
+        settings = wandb.setup().settings
+        self.run = wandb.init(
+            project=os.environ.get("WANDB_PROJECT", self.about.project),
+            name=None if os.environ.get("WANDB_NAME") else self.about.name,
+            job_type=None if os.environ.get("WANDB_JOB_TYPE") else self.about.job_type,
+            dir=str(self.home.parent),
+            config=dict(self.about.config),
+            id=run_id,
+            resume="allow",  # stands in the offline folder too: it tells `wandb sync` to go on with the run
+            mode=wandb_mode(settings.base_url, settings.mode),
+            settings=wandb.Settings(silent=True, console="off", x_disable_stats=True),
+            reinit="create_new",
+        )
+        _keep_id(self.home, self.run.id, self.about.config)
+        self._define_metrics()
+        summary = dict(self.run.summary) if self.run.resumed else earlier
+        self.heard = int(summary.get(LINE, 0))
+        self._go_on_with_tables(summary)
+        self._use_dataset()
+
+    def log(self, step: int, figures: Mapping[str, float]) -> None:
+        self.run.log({**figures, STEP: step, LINE: self.heard + 1})
+
+    def speed(self, step: int, figures: Mapping[str, float]) -> None:
+        self.run.log({**figures, STEP: step})
+
+    def answers(self, step: int, name: str, rows: Sequence[Row]) -> None:
+        if not rows:
+            return
+        columns = columns_of(rows)
+        table = self._table(name, columns)
+        for row in rows:
+            table.add_data(*table_row(self.wandb, self.about.data, step, row, columns))
+        self.run.log({name: table, **charts(self.wandb, name.partition("/")[0], rows), STEP: step, LINE: self.heard + 1})
+
+    def summary(self, figures: Mapping[str, float]) -> None:
+        self.run.summary.update({**figures, LINE: self.heard + 1})
+
+    def flush(self) -> None:
+        """Nothing: the service writes on its own, and what it loses is told again."""
+
+    def state(self) -> dict[str, Any]:
+        return {"id": self.run.id}
+
+    def keep(self, about: Mapping[str, Any]) -> None:
+        self.run.log_artifact(model_artifact(self.wandb, self.about, about))
+
+    def close(self, failed: bool) -> None:
+        self.run.finish(exit_code=int(failed))
+        for variable in self.ours:
+            os.environ.pop(variable, None)
+
+    def _set_folders(self) -> None:
+        """All that wandb would put into the user's home goes into the run folder, unless the user says where he wants it."""
+        for variable, place in (("WANDB_DATA_DIR", "data"), ("WANDB_CACHE_DIR", "cache"), ("WANDB_ARTIFACT_DIR", "artifacts")):
+            if variable not in os.environ:
+                os.environ[variable] = str(self.home / place)
+                self.ours.append(variable)
+
+    def _define_metrics(self) -> None:
+        self.run.define_metric(STEP, hidden=True)
+        self.run.define_metric(LINE, hidden=True)
+        for family in ("train/*", "eval/*", "final/*"):
+            self.run.define_metric(family, step_metric=STEP)
+        self.run.define_metric("eval/loss", step_metric=STEP, summary="min")
+
+    def _table(self, name: str, columns: Sequence[str]) -> Any:
+        """The table of this name, that grows with each evaluation; on a resumed run it goes on behind what it held."""
+        if name not in self.tables:
+            table = self.tables[name] = self.wandb.Table(columns=list(columns), log_mode="INCREMENTAL")
+            if not self.run.resumed:  # offline nobody tells wandb what the earlier folders hold, and it has no public door for it
+                table._load_incremental_table_state_from_resumed_run(self.run, name)
+        return self.tables[name]
+
+    def _go_on_with_tables(self, summary: Mapping[str, Any]) -> None:
+        """Say at the start of an offline folder what the earlier ones ended with, so that the last folder alone knows it all."""
+        known = {name: value for name, value in summary.items() if isinstance(value, dict) and value.get("_type") == INCREMENTAL}
+        if not self.run.resumed and self.heard:
+            self.run.summary.update({**known, LINE: self.heard})
+
+    def _use_dataset(self) -> None:
+        artifact = dataset_artifact(self.wandb, self.about)
+        if self.run.offline:  # `use_artifact` refuses to work offline; this is what it does online, and `wandb sync` does the rest
+            self.run._log_artifact(artifact, is_user_created=True, use_after_commit=True)
+        elif not self.run.disabled:
+            self.run.use_artifact(artifact)
+
+
+def wandb_mode(base_url: str = "https://api.wandb.ai", configured: str = "online") -> Any:
+    """WANDB_MODE or what `wandb offline` wrote, when set; else "online" where there is a key for the server, else "offline"."""
+    if mode := os.environ.get("WANDB_MODE"):
+        return mode
+    if configured != "online":
+        return configured
+    if os.environ.get("WANDB_API_KEY") or os.environ.get("WANDB_IDENTITY_TOKEN_FILE"):
+        return "online"
+    try:
+        return "online" if netrc.netrc(os.environ.get("NETRC")).authenticators(urlparse(base_url).hostname or "") else "offline"
+    except (OSError, netrc.NetrcParseError):
+        return "offline"
+
+
+def _earlier(home: Path, run_id: str) -> dict[str, Any]:
+    """The summary of the last start of a run that wrote anything. A folder without a record is what a kill in the first seconds leaves:
+    it is deleted, for `wandb sync` stumbles over it.
+    """
+    for folder in sorted(home.glob(f"*run-*-{run_id}"), reverse=True):
+        log = folder / f"run-{run_id}.wandb"
+        if log.is_file() and (found := inspect(log)).get("run_id"):
+            return dict(found["summary"])
+        shutil.rmtree(folder)
+    return {}
+
+
+def inspect(log: Path) -> dict[str, Any]:
+    """What `wandb leet inspect --summary --json` says of a .wandb file: run_id, config, summary, state. Raises RuntimeError."""
+    command = [sys.executable, "-m", "wandb", "leet", "inspect", "--summary", "--json", str(log)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)  # noqa: S603 (our own words and path)
+    if done.returncode:
+        raise RuntimeError(f"{log} cannot be read: {done.stderr.strip()}")
+    return dict(json.loads(done.stdout))
+
+
+def _keep_id(home: Path, run_id: str, config: Mapping[str, Any]) -> None:
+    write_whole(home / "seeworth.json", json.dumps({"id": run_id, "settings": _digest(config)}) + "\n")
+
+
+def _unfinished_id(home: Path, config: Mapping[str, Any]) -> str | None:
+    """The id of a start of the same run that was killed before its first checkpoint; None: wandb makes one, or takes WANDB_RUN_ID."""
+    try:
+        kept = json.loads((home / "seeworth.json").read_text(encoding="utf-8"))
+        return str(kept["id"]) if kept["settings"] == _digest(config) and "WANDB_RUN_ID" not in os.environ else None
+    except (OSError, ValueError, KeyError):
+        return None
+
+
+def _digest(config: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(config, sort_keys=True, default=str).encode()).hexdigest()

@@ -79,7 +79,7 @@ def _gradients(ctx: Any, grad: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
 adapted.register_autograd(_gradients, setup_context=_keep)
 
 
-class FastLora(LoraLinear):  # type: ignore[misc]
+class FastLora(LoraLinear):
     """PEFT's LoRA layer with another forward pass, where that is the plain case."""
 
     def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:

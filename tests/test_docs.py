@@ -22,7 +22,8 @@ from seeworth.task import Task
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")])
-TRAINING_RECIPES = sorted(path for path in (ROOT / "recipes").glob("*.yaml") if not path.stem.endswith("-task"))
+RECIPES = sorted((ROOT / "recipes").glob("*.yaml"))
+TRAINING_RECIPES = [path for path in RECIPES if not path.stem.endswith("-task") and not path.stem.startswith("sweep")]
 
 
 def test_the_readmes_commands_run_in_their_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -64,6 +65,25 @@ def test_every_recipe_loads(recipe: Path) -> None:
     said = yaml.safe_load(recipe.read_text())
     assert set(said) <= known
     assert all(arguments.train[key] == value for key, value in said.items())
+
+
+@pytest.mark.parametrize("recipe", TRAINING_RECIPES, ids=lambda path: path.stem)
+def test_every_recipe_trains_parts_that_can_be_and_says_how_it_is_started_and_what_is_not_measured(recipe: Path) -> None:
+    from seeworth.train.parts import resolve_parts
+
+    said = yaml.safe_load(recipe.read_text())
+    assert resolve_parts(TrainSettings(data=Path("d"), output_dir=Path("o"), **said)).method == said.get("method", "full")
+    words = " ".join(line.removeprefix("#") for line in recipe.read_text().splitlines() if line.startswith("#"))
+    assert f"train --config recipes/{recipe.name} --data" in words
+    assert said["model"] == "tiny" or "Not measured on" in words
+
+
+def test_the_recipes_of_the_large_model_take_16_records_in_a_step() -> None:
+    for recipe in TRAINING_RECIPES:
+        said = yaml.safe_load(recipe.read_text())
+        processes = 8 if recipe.stem == "eight-gpus" else 1
+        if said["model"] != "tiny":
+            assert said["per_device_train_batch_size"] * said["gradient_accumulation_steps"] * processes == 16, recipe
 
 
 @pytest.mark.parametrize("recipe", sorted((ROOT / "recipes").glob("*-task.yaml")), ids=lambda path: path.stem)

@@ -73,6 +73,8 @@ class CheckSettings:
 
     target: Path
     """A dataset folder, made by sample or import; or a YAML file of train settings, or a run folder."""
+    data: Path | None = None
+    """Dataset folder, for train settings that name none and for a run whose dataset was moved."""
     output: Path | None = None
     """HTML page to write; DATASET-check.html beside the dataset folder when left out."""
     photos: int = 0

@@ -13,6 +13,7 @@ from ..predict.vlm import load_base
 from ..record import Record
 from ..settings import TrainSettings
 from .compile import compile_layers
+from .fast_lora import speed_up_lora
 from .memory import needs_checkpointing
 from .parts import Parts, prepare_parts
 from .spread import Alone
@@ -45,5 +46,6 @@ def speed_up(model: Any, settings: TrainSettings, longest: int, spread: Alone) -
     # the main process decides: one that computes a layer again while the others do not would wait for them in it
     if spread.first(lambda: needs_checkpointing(model, settings, longest)) if again == "auto" else again:
         model.gradient_checkpointing_enable({"use_reentrant": False})
+    speed_up_lora(model)
     if settings.torch_compile:
         compile_layers(model)

@@ -2,10 +2,11 @@
 
     OUT/checkpoint-N/weights.safetensors     what is trained, by parameter name, in the type it is trained in
     OUT/checkpoint-N/optimizer.safetensors   the optimizer's tensors, as "parameter/name"
-    OUT/checkpoint-N/state.json              step, best figure, schedule, log position, the files' sizes and hashes; written last
+    OUT/checkpoint-N/state.json              step, best figure, order, log position, the files' sizes and hashes; written last
+    OUT/checkpoint-N.unfinished, .gone       on its way in or out when a kill came: never read
 
 Random numbers need no place in it: the loop draws them from (seed, step, process). The folder has another name until all is on
-the disk, so that a kill at any moment leaves the one before. Knows nothing of the loop.
+the disk, and gets another before it is deleted, so that a kill at any moment leaves the one before. Knows nothing of the loop.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from ..errors import RunError, told_as
 from ..files import write_whole
 
 WEIGHTS, OPTIMIZER, STATE = "weights.safetensors", "optimizer.safetensors", "state.json"
-UNFINISHED = ".unfinished"
+UNFINISHED, GONE = ".unfinished", ".gone"
 FORMAT = 1
 
 
@@ -57,18 +58,17 @@ def write_checkpoint(out: Path, checkpoint: Checkpoint) -> Path:
     folder = folder_of(out, checkpoint.step)
     draft = folder.with_name(folder.name + UNFINISHED)
     try:
-        shutil.rmtree(draft, ignore_errors=True)
+        _delete(draft)
         draft.mkdir(parents=True)
         tensors, plain = _flat(checkpoint.optimizer)
         save_file({name: one.detach().contiguous() for name, one in checkpoint.weights.items()}, draft / WEIGHTS)
         save_file(tensors, draft / OPTIMIZER)
         files = {name: {"bytes": (draft / name).stat().st_size, "blake2b": _hash(draft / name)} for name in (WEIGHTS, OPTIMIZER)}
-        for name in files:
-            _to_disk(draft / name)
-        state = {"format": FORMAT, "step": checkpoint.step, "files": files, "optimizer": plain, **checkpoint.state}
-        write_whole(draft / STATE, json.dumps(state, indent=1, ensure_ascii=False) + "\n")
-        _to_disk(draft)
-        shutil.rmtree(folder, ignore_errors=True)
+        state = {**checkpoint.state, "format": FORMAT, "step": checkpoint.step, "files": files, "optimizer": plain}
+        write_whole(draft / STATE, _text({"seal": _seal(state), **state}))
+        for path in (draft / WEIGHTS, draft / OPTIMIZER, draft / STATE, draft):
+            _to_disk(path)
+        _forget(folder)
         draft.rename(folder)
         _to_disk(out)
     except (OSError, SafetensorError) as problem:
@@ -79,42 +79,87 @@ def write_checkpoint(out: Path, checkpoint: Checkpoint) -> Path:
     return folder
 
 
-def read_checkpoint(folder: Path) -> Checkpoint:
-    """Read what `write_checkpoint` wrote. Raises RunError when it is not whole."""
-    state = read_state(folder)
-    for name, about in state["files"].items():
-        path = folder / name
-        if not path.is_file() or path.stat().st_size != about["bytes"] or _hash(path) != about["blake2b"]:
-            raise RunError(f"{path} is not as {STATE} says: it is damaged; delete {folder} and go on from the checkpoint before")
+def read_checkpoint(folder: Path, *, checked: bool = False) -> Checkpoint:
+    """Read what `write_checkpoint` wrote. Raises RunError when it is not whole. `checked`: `check_checkpoint` has looked already."""
+    state = read_state(folder) if checked else check_checkpoint(folder)
     with told_as(RunError, OSError, SafetensorError, where=folder):
         weights, tensors = load_file(folder / WEIGHTS), load_file(folder / OPTIMIZER)
     return Checkpoint(state["step"], weights, _nested(tensors, state["optimizer"]), state)
 
 
-def read_state(folder: Path) -> dict[str, Any]:
-    """state.json alone. Raises RunError when the folder is no checkpoint of ours."""
-    path = folder / STATE
-    with told_as(RunError, OSError, ValueError, where=f"{path}: expected a checkpoint of seeworth"):
-        state: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    if not isinstance(state, dict) or state.get("format") != FORMAT:
-        raise RunError(f"{path}: expected format {FORMAT}: it was written by another seeworth; train anew with --overwrite")
+def check_checkpoint(folder: Path) -> dict[str, Any]:
+    """Its state, when every byte of it is as it was written. Raises RunError."""
+    state = read_state(folder)
+    for name, about in state["files"].items():
+        path = folder / name
+        with told_as(RunError, OSError, where=path):
+            if not path.is_file() or path.stat().st_size != about["bytes"] or _hash(path) != about["blake2b"]:
+                raise RunError(f"{path} is not as {STATE} says: it is damaged")
     return state
 
 
-def find_checkpoint(out: Path) -> Path | None:
-    """The checkpoint with most steps that is whole by name and state; None when there is none."""
+def read_state(folder: Path) -> dict[str, Any]:
+    """state.json alone. Raises RunError when the folder is no checkpoint of ours, or its state is not as it was written."""
+    path = folder / STATE
+    with told_as(RunError, OSError, ValueError, RecursionError, where=f"{path}: expected a checkpoint of seeworth"):
+        state = json.loads(path.read_text(encoding="utf-8"))
+    if not isinstance(state, dict) or "seal" not in state or "format" not in state:
+        raise RunError(f"{path}: is not the state of a checkpoint of seeworth")
+    if state["format"] != FORMAT:
+        raise RunError(f"{path}: has format {state['format']}, expected {FORMAT}: it was written by another seeworth")
+    if state.pop("seal") != _seal(state):
+        raise RunError(f"{path}: is not as it was written: it is damaged, or was changed by hand")
+    return state
+
+
+def checkpoints(out: Path) -> list[Path]:
+    """The checkpoints that are there by name, the one with most steps first."""
     found = [(int(name[1]), path) for path in out.glob("checkpoint-*") if (name := re.fullmatch(r"checkpoint-(\d+)", path.name))]
-    return next((path for _, path in sorted(found, reverse=True) if (path / STATE).is_file()), None)
+    return [path for _, path in sorted(found, reverse=True)]
+
+
+def find_checkpoint(out: Path) -> Path | None:
+    """The checkpoint with most steps that has a state; None when there is none. `check_checkpoint` tells whether it is whole."""
+    return next((path for path in checkpoints(out) if (path / STATE).is_file()), None)
 
 
 def forget_checkpoints(out: Path, keep: int, best: str | None) -> None:
-    """Delete all but the last `keep` and the best; and what a kill left unfinished."""
-    steps = sorted((int(path.name.removeprefix("checkpoint-")), path) for path in out.glob("checkpoint-*") if path.name[11:].isdigit())
-    wanted = {path.name for _, path in steps[-max(keep, 1) :]} | {best}
-    if best and len(wanted) > max(keep, 1) > 1:
-        wanted.discard(steps[-max(keep, 1)][1].name)  # the best counts as one of them
-        wanted.add(best)
-    for path in [path for _, path in steps if path.name not in wanted] + list(out.glob(f"checkpoint-*{UNFINISHED}")):
+    """Delete all but the best, the last, and of the others the latest that make `keep` with them; and what a kill left."""
+    found = checkpoints(out)
+    kept = {path.name for path in found[:1]} | {path.name for path in found if path.name == best}
+    for path in found:
+        if len(kept) < keep:
+            kept.add(path.name)
+        if path.name not in kept:
+            _forget(path)
+    for path in out.glob("checkpoint-*"):
+        if path.name.endswith((UNFINISHED, GONE)):
+            _delete(path)
+
+
+def forget_after(out: Path, step: int) -> None:
+    """Delete the checkpoints of more than `step` steps, the last one first: whenever a kill comes, the rest are a training's."""
+    for path in checkpoints(out):
+        if int(path.name.removeprefix("checkpoint-")) > step:
+            _forget(path)
+
+
+def _forget(folder: Path) -> None:
+    """Delete a checkpoint; half of it never stands under its name."""
+    if folder.is_symlink():
+        folder.unlink()
+    elif folder.exists():
+        gone = folder.with_name(folder.name + GONE)
+        _delete(gone)
+        folder.rename(gone)
+        _delete(gone)
+
+
+def _delete(path: Path) -> None:
+    """A folder, or a link to one: what it points to is not ours."""
+    if path.is_symlink():
+        path.unlink()
+    else:
         shutil.rmtree(path, ignore_errors=True)
 
 
@@ -132,19 +177,31 @@ def _flat(optimizer: Mapping[str, Any]) -> tuple[dict[str, Tensor], dict[str, An
 
 
 def _nested(tensors: Mapping[str, Tensor], plain: Mapping[str, Any]) -> dict[str, Any]:
+    """The inverse of `_flat`. JSON has lists for tuples, of which torch has betas and Muon's coefficients."""
     state: dict[int, dict[str, Any]] = {}
     for key, value in tensors.items():
         number, _, name = key.partition("/")
         state.setdefault(int(number), {})[name] = value
     for number, values in plain["numbers"].items():
         state.setdefault(int(number), {}).update(values)
-    groups = [{key: tuple(value) if key == "betas" else value for key, value in group.items()} for group in plain["param_groups"]]
+    groups = [
+        {key: tuple(value) if isinstance(value, list) and key != "params" else value for key, value in group.items()}
+        for group in plain["param_groups"]
+    ]
     return {"state": state, "param_groups": groups}
+
+
+def _text(state: Mapping[str, Any]) -> str:
+    return json.dumps(state, indent=1) + "\n"
+
+
+def _seal(state: Mapping[str, Any]) -> str:
+    return hashlib.blake2b(_text(state).encode(), digest_size=16).hexdigest()
 
 
 def _hash(path: Path) -> str:
     with path.open("rb") as file:
-        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()  # type: ignore[arg-type,return-value]
+        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
 
 
 def _to_disk(path: Path) -> None:
@@ -158,4 +215,3 @@ def _to_disk(path: Path) -> None:
 
 def to_cpu(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name: one.detach().to("cpu", copy=True) if one.device.type != "cpu" else one.detach() for name, one in tensors.items()}
-

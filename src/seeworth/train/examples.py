@@ -6,10 +6,15 @@ the loss.
 
 from __future__ import annotations
 
+import os
 import random
+import signal
+import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from multiprocessing import parent_process
+from multiprocessing.connection import wait
 from typing import Any
 
 from PIL import Image
@@ -18,7 +23,7 @@ from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
 from ..encode import IGNORED, Encoder, Example, collate, photos_of
-from ..errors import PhotoError
+from ..errors import PhotoError, RunError, SeeworthError
 from ..record import Record
 
 Features = Callable[[Record], tuple[Tensor, ...] | None]
@@ -31,6 +36,18 @@ class Place:
     record: int
     epoch: int = 0
     weight: bool = True
+
+
+@dataclass(frozen=True)
+class Problem:
+    """An error of ours on its way between processes; `code` is a PhotoError's."""
+
+    kind: type[SeeworthError]
+    words: str
+    code: str | None = None
+
+    def error(self) -> SeeworthError:
+        return self.kind(self.words) if self.code is None else PhotoError(self.code, self.words)
 
 
 class Examples(TorchDataset[Any]):
@@ -53,12 +70,12 @@ class Examples(TorchDataset[Any]):
     def __len__(self) -> int:
         return len(self.records)
 
-    def __getitem__(self, place: Place) -> Example | PhotoError:
-        """A photo that cannot be opened comes back as its error: raised in a worker process it would lose its words."""
+    def __getitem__(self, place: Place) -> Example | Problem:
+        """What is wrong with a photo or a record comes back in words: raised in a worker process they would be lost."""
         try:
             example = self._example(place)
-        except PhotoError as problem:
-            return problem
+        except SeeworthError as problem:
+            return Problem(type(problem), str(problem), problem.code if isinstance(problem, PhotoError) else None)
         return example if place.weight else replace(example, labels=[IGNORED] * len(example.labels))
 
     def _example(self, place: Place) -> Example:
@@ -95,7 +112,11 @@ def places_of(micro: Sequence[int], records: Sequence[Record], epoch: int = 0, p
 def loader(
     examples: Examples, batches: Iterable[Sequence[Place]], *, pad_id: int, packed: bool = False, workers: int = 0, pin: bool = False
 ) -> Iterator[dict[str, Any]]:
-    """The batches, collated, in order; `workers` processes decode ahead. Raises PhotoError when a photo cannot be opened."""
+    """The batches, collated, in order; `workers` processes decode ahead.
+
+    Raises, when its batch's turn comes, PhotoError for a photo that cannot be opened and whatever else of ours encoding raised;
+    RunError when a worker process was killed.
+    """
     made = DataLoader(
         examples,
         batch_sampler=batches,  # type: ignore[arg-type]
@@ -104,16 +125,38 @@ def loader(
         pin_memory=pin,
         persistent_workers=False,
         prefetch_factor=4 if workers else None,
+        worker_init_fn=_begin if workers else None,
     )
-    for batch in made:
-        if isinstance(batch, PhotoError):
-            raise batch
+    for batch in _alive(made):
+        if isinstance(batch, Problem):
+            raise batch.error()
         yield batch
 
 
-def _collate(examples: Sequence[Example | PhotoError], *, pad_id: int, packed: bool) -> dict[str, Any] | PhotoError:
+def _alive(batches: Iterable[Any]) -> Iterator[Any]:
+    """Them, and a worker's death in our words. Raises RunError."""
+    try:
+        yield from batches
+    except RuntimeError as problem:
+        if "DataLoader worker" not in str(problem):
+            raise
+        raise RunError(
+            f"a process that decodes photos died ({str(problem).split('.')[0]}): lower dataloader_num_workers where memory is short, "
+            "and give the same command again: it goes on from the last checkpoint"
+        ) from problem
+
+
+def _begin(number: int) -> None:
+    """In a worker: leave the keyboard to the parent, and end with it at once; torch would look for it only every five seconds."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = parent_process()
+    if parent:
+        threading.Thread(target=lambda: (wait([parent.sentinel]), os._exit(1)), daemon=True).start()
+
+
+def _collate(examples: Sequence[Example | Problem], *, pad_id: int, packed: bool) -> dict[str, Any] | Problem:
     whole = [one for one in examples if isinstance(one, Example)]
-    broken = [one for one in examples if isinstance(one, PhotoError)]
+    broken = [one for one in examples if isinstance(one, Problem)]
     if broken:
         return broken[0]
     batch = collate(whole, pad_id=pad_id, packed=packed)

@@ -9,22 +9,28 @@ Knows nothing of models.
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import sys
+from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from ..errors import RunError, SettingsError, told_as
-from ..files import write_whole
+from ..files import DRAFT, write_whole
 from ..run_folder import MANIFEST
 from ..settings import TrainSettings, to_plain
-from .checkpoint import find_checkpoint, read_state
+from .checkpoint import check_checkpoint, checkpoints, find_checkpoint, folder_of, forget_after
 
-STARTED = "started.json"
-FREE = {  # what may change when a training goes on: nothing of it moves a weight
-    "data", "output_dir", "report_to", "run_name", "project", "dataloader_num_workers", "photo_memory", "save_total_limit", "vision_cache",
-    "vision_cache_dir", "resume_from_checkpoint", "overwrite", "doctor", "strategy", "overfit_steps", "num_threads", "auto_find_batch_size",
+STARTED, LOCK = "started.json", ".lock"
+FREE = {  # what may change when a training goes on: weights and log stay the same (num_threads: but for the rounding of sums)
+    "data", "output_dir", "report_to", "run_name", "project", "dataloader_num_workers", "photo_memory", "save_steps",
+    "save_total_limit", "vision_cache_dir", "resume_from_checkpoint", "overwrite", "doctor", "overfit_steps", "num_threads",
+    "gradient_checkpointing", "auto_find_batch_size", "strategy",
 }  # fmt: skip
+ANEW = "give the same ones, another output_dir, or --overwrite to train anew"
 
 
 @dataclass(frozen=True)
@@ -40,42 +46,79 @@ class Claim:
     finished: bool
 
 
-def claim(settings: TrainSettings, fingerprint: str, held: ExitStack, processes: int = 1) -> Claim:
+def claim(
+    settings: TrainSettings, fingerprint: str, held: ExitStack, processes: int = 1, *, task: Mapping[str, Any] | None = None
+) -> Claim:
     """Take the run folder: make it, go on in it, or refuse it; it stays locked until `held` is closed.
 
+    A checkpoint that is damaged is told and passed over for the one before: the training ends the same. Those after the one
+    that is gone on from are deleted.
+
+    Args:
+        fingerprint: of the dataset. processes: that train together. task: what is asked and answered, JSON-able.
+
     Raises SettingsError when it holds something else, a training with other settings or data (told which), or when another
-    process trains in it; RunError when the checkpoint asked for is none.
+    process trains in it; RunError when the checkpoint asked for is none, or none is whole.
     """
     out = settings.output_dir
-    if out.exists() and not out.is_dir():
-        raise SettingsError(f"output_dir {out} is a file: name a folder")
-    ours = (out / STARTED).exists() or (out / MANIFEST).exists() or (out / "log.jsonl").exists()
-    if out.exists() and any(one.name != ".lock" for one in out.iterdir()):
-        if not ours:
-            again = ", so --overwrite does not delete it" if settings.overwrite else ""
-            raise SettingsError(f"output_dir {out} is not empty and no run folder{again}: name another folder")
-        _lock(out, held)
-        if settings.overwrite:
-            _empty(out)
-        elif settings.resume_from_checkpoint == "never":
-            raise SettingsError(f"output_dir {out} is not empty: name another folder, add --overwrite, or let it go on")
-        elif (out / MANIFEST).exists() or find_checkpoint(out) is not None:
-            _same_training(settings, fingerprint, out, processes)
-            return Claim(out, _checkpoint(settings, out), (out / MANIFEST).exists())
-    else:
+    with told_as(SettingsError, OSError, where=f"output_dir {out} cannot be written, name another folder"):
+        _refuse_foreign(settings, out)
         out.mkdir(parents=True, exist_ok=True)
         _lock(out, held)
+        if _names(out):
+            if settings.overwrite:
+                _empty(out)
+            elif settings.resume_from_checkpoint == "never":
+                raise SettingsError(f"output_dir {out} is not empty: name another folder, add --overwrite, or let it go on")
+    data = {"data_fingerprint": fingerprint, "task": None if task is None else json.loads(json.dumps(task))}
+    if (out / MANIFEST).exists() or find_checkpoint(out) is not None:
+        _same_training(settings, data, out, processes)
+        if (out / MANIFEST).exists():
+            return Claim(out, None, True)
+        checkpoint, step = _checkpoint(settings, out)
+        forget_after(out, step)
+        return Claim(out, checkpoint, False)
     if settings.resume_from_checkpoint not in ("auto", "never"):
         raise SettingsError(f"resume_from_checkpoint {settings.resume_from_checkpoint}: {out} holds no training that could go on")
-    started = {"settings": to_plain(settings), "data_fingerprint": fingerprint, "processes": processes}
-    write_whole(out / STARTED, json.dumps(started, indent=2, ensure_ascii=False) + "\n")
+    started = {"settings": to_plain(settings), **data, "processes": processes}
+    with told_as(SettingsError, OSError, where=f"output_dir {out} cannot be written, name another folder"):
+        write_whole(out / STARTED, json.dumps(started, indent=2, ensure_ascii=False) + "\n")
     return Claim(out, None, False)
 
 
-def _same_training(settings: TrainSettings, fingerprint: str, out: Path, processes: int) -> None:
+def how_to_go_on(out: Path) -> str:
+    """What to tell a user who has broken the training off."""
+    last = find_checkpoint(out)
+    return f"{last} stays: the same command goes on from there" if last else f"{out} holds no checkpoint yet: the same command starts anew"
+
+
+def _names(out: Path) -> set[str]:
+    """What is in the folder, but for the lock and what a kill left of a file half written."""
+    return {one.name for one in out.iterdir() if one.name != LOCK and not DRAFT.fullmatch(one.name)}
+
+
+def _refuse_foreign(settings: TrainSettings, out: Path) -> None:
+    if out.exists() and not out.is_dir():
+        raise SettingsError(f"output_dir {out} is a file: name a folder")
+    if out.exists() and _names(out) and not any(_is_ours(out / name) for name in (STARTED, MANIFEST)):
+        again = ", so --overwrite does not delete it" if settings.overwrite else ""
+        raise SettingsError(f"output_dir {out} is not empty and no run folder{again}: name another folder")
+
+
+def _is_ours(path: Path) -> bool:
+    """Whether this is a started.json or a run.json of ours; both hold the settings."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return False
+    return isinstance(found, dict) and isinstance(found.get("settings"), dict)
+
+
+def _same_training(settings: TrainSettings, data: Mapping[str, Any], out: Path, processes: int) -> None:
     path = out / STARTED
-    with told_as(RunError, OSError, ValueError, where=f"{path}: cannot be read, so the training cannot go on: add --overwrite"):
-        started = json.loads(path.read_text(encoding="utf-8"))
+    if not _is_ours(path):
+        raise RunError(f"{path}: is damaged or not there, so the training cannot go on: name another output_dir, or add --overwrite")
+    started = json.loads(path.read_text(encoding="utf-8"))
     now, then = to_plain(settings), started["settings"]
     before = started.get("processes", 1)
     if (asked := now.pop("gradient_accumulation_steps") * processes) != (passes := then["gradient_accumulation_steps"] * before):
@@ -86,11 +129,37 @@ def _same_training(settings: TrainSettings, fingerprint: str, out: Path, process
     changed = [key for key in now if key not in FREE and now[key] != then.get(key, now[key])]
     if changed:
         words = ", ".join(f"{key} {then.get(key)} -> {now[key]}" for key in changed)
-        raise SettingsError(f"{out} was trained with other settings ({words}): give the same ones, another output_dir, or --overwrite")
-    if started["data_fingerprint"] != fingerprint:
+        raise SettingsError(f"{out} was trained with other settings ({words}): {ANEW}")
+    if started.get("data_fingerprint") != data["data_fingerprint"]:
+        raise SettingsError(f"{settings.data} is not the dataset that {out} was trained on: {ANEW}")
+    if started.get("task") != data["task"]:
+        raise SettingsError(f"{settings.data} has another task (question, answer or fields) than {out} was trained on: {ANEW}")
+
+
+def _checkpoint(settings: TrainSettings, out: Path) -> tuple[Path, int]:
+    """The checkpoint to go on from, whole, and its steps."""
+    if settings.resume_from_checkpoint != "auto":
+        asked = _asked(settings, out)
+        return asked, _whole(asked, out)
+    for found in checkpoints(out):
+        try:
+            return found, _whole(found, out)
+        except RunError as problem:
+            print(f"checkpoint damaged, going on from the one before: {problem}", file=sys.stderr, flush=True)
+    raise RunError(f"{out}: none of its checkpoints is whole, so the training cannot go on: add --overwrite to train anew")
+
+
+def _asked(settings: TrainSettings, out: Path) -> Path:
+    """The folder that `resume_from_checkpoint` names, by its path or by its name in the run folder."""
+    folder = Path(settings.resume_from_checkpoint)
+    folder = folder if folder.is_dir() else out / folder
+    if folder.resolve() not in [one.resolve() for one in checkpoints(out)]:
+        there = ", ".join(one.name for one in checkpoints(out))
         raise SettingsError(
-            f"{settings.data} is not the dataset that {out} was trained on: give that one, another output_dir, or --overwrite"
+            f"resume_from_checkpoint {settings.resume_from_checkpoint}: is no checkpoint of {out}, which has {there}: name one of "
+            'these, or "auto" for the last'
         )
+    return next(one for one in checkpoints(out) if one.resolve() == folder.resolve())
 
 
 def _passes_again(passes: int, processes: int) -> str:
@@ -100,20 +169,26 @@ def _passes_again(passes: int, processes: int) -> str:
     return f"set gradient_accumulation_steps to {passes // processes}"
 
 
-def _checkpoint(settings: TrainSettings, out: Path) -> Path | None:
-    asked = settings.resume_from_checkpoint
-    if asked == "auto":
-        return find_checkpoint(out)
-    folder = Path(asked)
-    read_state(folder)
-    return folder
+def _whole(folder: Path, out: Path) -> int:
+    """Its steps, when it and the best one that it speaks of are as they were written. Raises RunError."""
+    state = check_checkpoint(folder)
+    step = int(state["step"])
+    if folder.name != folder_of(out, step).name:
+        raise RunError(f"{folder}: holds the checkpoint of step {step}: it was renamed")
+    best = state.get("best", {}).get("step")
+    if best not in (None, step):
+        check_checkpoint(folder_of(out, best))
+    return step
 
 
 def _empty(out: Path) -> None:
-    for one in out.iterdir():
+    """Delete a run folder's files: first what says finished, then what could be gone on from, last what says that it is ours."""
+    (out / MANIFEST).unlink(missing_ok=True)
+    forget_after(out, -1)
+    for one in sorted(out.iterdir(), key=lambda one: one.name == STARTED):
         if one.is_dir() and not one.is_symlink():
             shutil.rmtree(one)
-        elif one.name != ".lock":
+        elif one.name != LOCK:
             one.unlink()
 
 
@@ -123,7 +198,8 @@ def _lock(out: Path, held: ExitStack) -> None:
         import fcntl
     except ImportError:
         return
-    file = held.enter_context((out / ".lock").open("a", encoding="utf-8"))
+    file = held.enter_context((out / LOCK).open("a", encoding="utf-8"))
+    os.register_at_fork(after_in_child=file.close)  # else a worker that outlives its killed parent by a moment holds it
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as problem:

@@ -23,12 +23,12 @@ from ..record import Record
 from ..settings import TrainSettings
 from ..track import Track
 from .answering import Answering
-from .checkpoint import Checkpoint, forget_checkpoints, read_checkpoint, read_state, to_cpu, write_checkpoint
+from .checkpoint import Checkpoint, folder_of, forget_checkpoints, read_checkpoint, read_state, to_cpu, write_checkpoint
 from .examples import Examples, Features, loader, places_of
 from .order import Order
 from .schedule import Schedule, moments
 from .spread import Alone
-from .step import Stepper, count
+from .step import Stepped, Stepper, count
 
 
 class Trainer:
@@ -61,6 +61,7 @@ class Trainer:
         self.model, self.optimizer, self.order, self.settings = model, optimizer, order, settings
         self.out, self.track, self.spread, self.answering = out, track, spread, answering
         self.total = settings.max_steps if settings.max_steps > 0 else order.total(settings.num_train_epochs)
+        self.account = order.account()
         self.schedule = Schedule(optimizer, settings, self.total)
         megabytes = 0 if settings.dataloader_num_workers else settings.photo_memory
         self.examples = Examples(train, encoder, seed=settings.seed, megabytes=megabytes, features=features)
@@ -72,40 +73,55 @@ class Trainer:
         self.step = 0
         self.best: dict[str, Any] = {"loss": None, "step": None}
         self.window = {"loss": 0.0, "steps": 0}  # since the last line of the log
+        self.norm = 0.0  # of the last step's gradient, before it was clipped
         self.pace = Pace()
 
     def run(self) -> None:
         """From the step it is at to the last. Raises RunError when the loss is not finite or a checkpoint cannot be written."""
         self.model.train()
         batches = self._batches()
+        waiting: list[Stepped] = []
+        due = self.moments.log | self.moments.evaluate | self.moments.save
         for epoch, step in self.order.steps(self.step, self.total):
-            norm = self._step([next(batches) for _ in range(len(step) // self.spread.processes)])
+            waiting.append(self._step([next(batches) for _ in range(len(step) // self.spread.processes)]))
             self.step += 1
-            self.window["steps"] += 1
+            self._look(waiting, 0 if self.step in due else 1)
             if self.step in self.moments.log:
-                self._log(norm, epoch)
+                self._log(epoch)
             if self.step in self.moments.evaluate:
                 self._evaluate()
             if self.step in self.moments.save:
                 self.save()
 
-    def _step(self, batches: list[dict[str, Any]]) -> float:
+    def _step(self, batches: list[dict[str, Any]]) -> Stepped:
         self.schedule.set(self.step)
         torch.manual_seed(_number(self.settings.seed, self.step, self.spread.rank))
         done = self.stepper.step(batches)
-        self._finite("train/loss", done.loss)
-        self.window["loss"] += done.loss
         self.pace.add(photos=done.photos, tokens=done.tokens, padding=done.padding)
-        return done.norm
+        return done
+
+    def _look(self, waiting: list[Stepped], leave: int) -> None:
+        """Add up what the steps found, all but the last `leave`: asking a GPU for a figure at once would keep it waiting for the next step.
+
+        Raises RunError when a loss is not finite.
+        """
+        while len(waiting) > leave:
+            step, done = self.step - len(waiting) + 1, waiting.pop(0)
+            self.norm = float(done.norm)
+            self._finite("train/loss", float(done.loss), step)
+            if not self.stepper.scaler.is_enabled():  # with one, a gradient that overflows is its business: the step is left out
+                self._finite("train/grad_norm", self.norm, step)
+            self.window["loss"] += float(done.loss)
+            self.window["steps"] += 1
 
     def _batches(self) -> Iterator[dict[str, Any]]:
         """This process's forward passes from the present step on; what came before is skipped here, not decoded."""
         rank, processes = self.spread.rank, self.spread.processes
-        places = [
+        places = (  # no list: a million records have a million places an epoch
             places_of(micro, self.examples.records, epoch, processes)
             for epoch, step in self.order.steps(self.step, self.total)
             for micro in step[rank::processes]
-        ]
+        )
         settings = self.settings
         return loader(
             self.examples, places, pad_id=self._pad, packed=settings.packing, workers=settings.dataloader_num_workers, pin=self._pin
@@ -119,11 +135,11 @@ class Trainer:
     def _pin(self) -> bool:
         return self.spread.device.type == "cuda"
 
-    def _log(self, norm: float, epoch: int) -> None:
+    def _log(self, epoch: int) -> None:
         figures = {
             "train/loss": self.window["loss"] / self.window["steps"],
             "train/learning_rate": self.schedule.rate(self.step - 1),
-            "train/grad_norm": norm,
+            "train/grad_norm": self.norm,
             "train/epoch": epoch,
         }
         self.window = {"loss": 0.0, "steps": 0}
@@ -134,7 +150,7 @@ class Trainer:
         if not self.validation:
             return
         loss = self.validation_loss()
-        self._finite("eval/loss", loss)
+        self._finite("eval/loss", loss, self.step)
         self.track.log(self.step, {"eval/loss": loss})
         if self.best["loss"] is None or loss < self.best["loss"]:
             self.best = {"loss": loss, "step": self.step}
@@ -158,16 +174,21 @@ class Trainer:
         total, labels = self.spread.sum(total, labels)
         return total / max(labels, 1)
 
-    def _finite(self, name: str, value: float) -> None:
+    def _finite(self, name: str, value: float, step: int) -> None:
         if not math.isfinite(value):
             raise RunError(
-                f"{name} is {value} at step {self.step + (name == 'train/loss')}: lower learning_rate, or use another dtype; "
+                f"{name} is {value} at step {step}: lower learning_rate or use another dtype, in another output_dir or with --overwrite; "
                 f"the checkpoints in {self.out} are from before"
             )
 
     def save(self) -> None:
-        """Write a checkpoint; the best and the last `save_total_limit` are kept."""
+        """Write a checkpoint; of the earlier ones `forget_checkpoints` keeps the best and as many as save_total_limit says.
+
+        Raises RunError, and writes none, when a weight is not finite: the checkpoints before are better.
+        """
         weights = self.spread.weights(self.model)
+        for name, weight in weights.items():
+            self._finite(f"weight {name}", float(weight.sum(dtype=torch.float32)), self.step)
         optimizer = self.spread.optimizer_state(self.model, self.optimizer)
         self.spread.main_only(lambda: self._write(weights, optimizer))
 
@@ -177,26 +198,43 @@ class Trainer:
             "window": self.window,
             "scaler": self.stepper.scaler.state_dict(),
             "track": self.track.state(),
-            "total": self.total,
+            "order": self.account,
         }
         write_checkpoint(self.out, Checkpoint(self.step, to_cpu(weights), optimizer, state))
-        best = f"checkpoint-{self.best['step']}" if self.best["step"] is not None else None
-        forget_checkpoints(self.out, self.settings.save_total_limit, best)
+        self._forget()
+
+    def _forget(self) -> None:
+        best = self.best["step"]
+        forget_checkpoints(self.out, self.settings.save_total_limit, None if best is None else folder_of(self.out, best).name)
 
     def load(self, folder: Path) -> None:
-        """Go on from a checkpoint, which the main process reads. Raises RunError when it is damaged or of other settings."""
-        found = self.spread.main_only(lambda: read_checkpoint(folder))
+        """Go on from a checkpoint that `claim` found whole; the main process reads it.
+
+        Raises RunError when it is of another order, or trains other tensors.
+        """
+        state = self.spread.first(lambda: dict(read_state(folder)))
+        then = state["order"]
+        if changed := [f"{name} {then.get(name)} -> {now}" for name, now in self.account.items() if then.get(name) != now]:
+            raise RunError(
+                f"{folder} was written by a training with another order of records ({', '.join(changed)}): go on with the same model, "
+                "settings and data, or train anew with --overwrite"
+            )
+        found = self.spread.main_only(lambda: read_checkpoint(folder, checked=True))
         self.spread.load_weights(self.model, found.weights if found else None)
         self.spread.load_optimizer(self.model, self.optimizer, dict(found.optimizer) if found else None)
-        state = self.spread.first(lambda: dict(read_state(folder)))
         self.step, self.best, self.window = int(state["step"]), dict(state["best"]), dict(state["window"])
         if state["scaler"]:
             self.stepper.scaler.load_state_dict(state["scaler"])
+        if self.spread.main:
+            self._forget()  # what a kill kept the process that wrote it from deleting
 
     def load_best(self) -> None:
-        """Put the weights with the lowest validation loss in place; the present ones when nothing was validated."""
+        """Put the weights with the lowest validation loss in place; the present ones when nothing was validated.
+
+        Raises RunError when their checkpoint is damaged.
+        """
         if self.best["step"] not in (None, self.step):
-            found = self.spread.main_only(lambda: read_checkpoint(self.out / f"checkpoint-{self.best['step']}"))
+            found = self.spread.main_only(lambda: read_checkpoint(folder_of(self.out, self.best["step"])))
             self.spread.load_weights(self.model, found.weights if found else None)
 
 

@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from contextlib import ExitStack
 from dataclasses import replace
@@ -25,9 +26,11 @@ from ..settings import TrainSettings, to_plain
 from ..track import About, Track, listeners
 from .answering import Answering
 from .build import build, speed_up
-from .checkpoint import read_state
-from .doctor import examine
-from .folder import Claim, claim
+from .checkpoint import find_checkpoint, read_state
+from .doctor import demand, examine, show
+from .features import open_features
+from .folder import Claim, claim, how_to_go_on
+from .limits import check_limits
 from .loop import Trainer
 from .optimizer import make_optimizer
 from .order import Order
@@ -45,6 +48,7 @@ def run(settings: TrainSettings) -> None:
     split, ModelError when the model cannot be loaded, RunError when the loss is not finite or the disk is full, PhotoError when a
     photo has vanished.
     """
+    check_limits(settings)
     keep_freed_memory()
     if settings.num_threads:
         torch.set_num_threads(settings.num_threads)
@@ -57,13 +61,17 @@ def run(settings: TrainSettings) -> None:
         dataset = Dataset.open(settings.data)
         if not dataset.counts.get("train"):
             raise DataError(f"{settings.data} has no record in its train split: import it again with a split column, or without one")
-        taken = spread.first(lambda: claim(settings, dataset.fingerprint, held, spread.processes))
+        taken = spread.first(lambda: claim(settings, dataset.fingerprint, held, spread.processes, task=dataset.task.to_dict()))
         if taken.finished:
             _say(spread, f"{settings.output_dir} is finished already: nothing to do (--overwrite trains anew)")
             return
+        settings = _as_found(settings, taken, spread.processes)
         while True:
             try:
                 return _train(settings, dataset, parts, spread, taken)
+            except KeyboardInterrupt:
+                print(how_to_go_on(taken.out), file=sys.stderr, flush=True)
+                raise
             except torch.OutOfMemoryError as problem:
                 settings = _smaller(settings, problem)
             _say(spread, f"out of memory: now {settings.per_device_train_batch_size} records in a forward pass")
@@ -78,6 +86,7 @@ def _train(settings: TrainSettings, dataset: Dataset, parts: Parts, spread: Alon
     _say_plan(settings, parts, model, order, len(validation), spread)
     if settings.doctor and taken.checkpoint is None:
         _examine(settings, model, encoder, train, spread)
+    store = open_features(settings, dataset, model, encoder, [*train, *validation], spread)
     wrapped = spread.wrap(model)
     optimizer = make_optimizer(wrapped, settings)
     wrapped = spread.join(wrapped, optimizer)
@@ -86,7 +95,8 @@ def _train(settings: TrainSettings, dataset: Dataset, parts: Parts, spread: Alon
     config = to_plain(settings) | {"data_fingerprint": dataset.fingerprint}
     about = About(taken.out, dataset.folder, settings.project, settings.run_name or taken.out.name, "train", config)
     with Track(taken.out, listeners(settings.report_to, about, main=spread.main), resume=resumed, main=spread.main) as track:
-        vlm = VLM(model, Encoder(encoder.processor, encoder.task), batch_size=settings.per_device_eval_batch_size)
+        quiet = Encoder(encoder.processor, encoder.task)
+        vlm = VLM(model, quiet, batch_size=settings.per_device_eval_batch_size, features=store)
         trainer = Trainer(
             model=wrapped,
             optimizer=optimizer,
@@ -99,12 +109,15 @@ def _train(settings: TrainSettings, dataset: Dataset, parts: Parts, spread: Alon
             track=track,
             spread=spread,
             answering=Answering(track, vlm, validation[: settings.eval_records], dataset.folder, spread),
+            features=None if store is None else store.of,
         )
         if taken.checkpoint is not None:
             trainer.load(taken.checkpoint)
             _say(spread, f"going on at step {trainer.step} of {trainer.total}")
         start = time.time()
         trainer.run()
+        if store is not None:
+            _say(spread, store.words(settings.num_train_epochs))
         _finish(settings, parts, dataset, trainer, validation, (time.time() - start) / 60)
 
 
@@ -153,13 +166,36 @@ def make_order(settings: TrainSettings, encoder: Encoder, train: list[Record], p
 
 def _examine(settings: TrainSettings, model: Any, encoder: Encoder, train: list[Record], spread: Alone) -> None:
     """The doctor's findings, printed by the main process. Raises RunError for the first that is bad."""
-    for finding in spread.main_only(lambda: examine(model, encoder, train, settings)) or ():
-        _say(spread, f"  {finding.words}")
+    findings = spread.main_only(lambda: examine(model, encoder, train, settings)) or []
+    _say(spread, show(findings))
+    spread.main_only(lambda: demand(findings))
+
+
+def _as_found(settings: TrainSettings, taken: Claim, processes: int) -> TrainSettings:
+    """With the size of forward passes that `auto_find_batch_size` had found when the checkpoint was written."""
+    if not settings.auto_find_batch_size or taken.checkpoint is None:
+        return settings
+    order = read_state(taken.checkpoint)["order"]
+    return replace(
+        settings,
+        per_device_train_batch_size=order["batch_size"],
+        gradient_accumulation_steps=order["passes"] // processes,
+        max_tokens_per_batch=order["max_tokens"],
+    )
 
 
 def _smaller(settings: TrainSettings, problem: Exception) -> TrainSettings:
-    """The same step in smaller forward passes. Raises RunError when there is no smaller one, or none is to be looked for."""
+    """The same step in smaller forward passes.
+
+    Raises RunError when there is no smaller one, when none is to be looked for, or when a checkpoint was written already: it goes on
+    in no other order.
+    """
     size, budget = settings.per_device_train_batch_size, settings.max_tokens_per_batch
+    if (last := find_checkpoint(settings.output_dir)) is not None:
+        raise RunError(
+            f"out of memory with {size} records in a forward pass, after {last} was written: go on with gradient_checkpointing true or on "
+            f"a larger device, or train anew with smaller forward passes ({str(problem).split('.')[0]})"
+        ) from problem
     if not settings.auto_find_batch_size or (size < 2 and not budget):
         raise RunError(
             f"out of memory with {size} records in a forward pass: lower per_device_train_batch_size or num_crops, set "

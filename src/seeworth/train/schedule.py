@@ -23,7 +23,7 @@ class Schedule:
 
     def __init__(self, optimizer: torch.optim.Optimizer, settings: TrainSettings, total: int) -> None:
         self.optimizer = optimizer
-        self.highest = [group["lr"] for group in optimizer.param_groups]
+        self.highest: list[float] = [group["lr"] for group in optimizer.param_groups]
         one = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
         name = settings.lr_scheduler_type
         try:

@@ -29,7 +29,7 @@ from .cost import look_at_memory, look_at_work
 from .learning import look_at_gradients, look_at_overfitting, look_at_the_photo
 from .words import look_at_answers, look_at_labels, look_at_photos
 
-__all__ = ["Case", "Finding", "demand", "examine", "show"]
+__all__ = ["Case", "Finding", "demand", "examine", "question", "show"]
 
 
 def examine(
@@ -59,3 +59,11 @@ def examine(
             found.append(look_at_work(case, seconds))
             found.append(look_at_memory(case))
     return found
+
+
+def question(model: Any, encoder: Encoder, records: Sequence[Record], settings: TrainSettings) -> list[Finding]:
+    """Of a model that was trained: places, labels and answers, and what another photo does to the loss. As `examine` otherwise."""
+    case = make_case(model, encoder, records, settings)
+    with untouched(model):
+        found = [look_at_photos(case), look_at_labels(case), look_at_answers(case)]
+        return [*found, look_at_the_photo(case)] if all(one.ok for one in found[:2]) else found

@@ -67,10 +67,10 @@ class Sharded(Together):
         model.set_requires_gradient_sync(last)
         return nullcontext()
 
-    def clip(self, trained: list[nn.Parameter], largest: float) -> float:
+    def clip(self, trained: list[nn.Parameter], largest: float) -> Tensor:
         whole = whole_of(nn.utils.get_total_norm([one.grad for one in trained if one.grad is not None]), self.device)
         nn.utils.clip_grads_with_norm_(trained, largest, whole)
-        return float(whole)
+        return whole
 
     def _gather(self, one: Tensor) -> Tensor | None:
         whole = whole_of(one.detach(), self.device)

@@ -85,10 +85,10 @@ class Zero(Together):
         engine: Any = model
         engine.backward(loss)
 
-    def update(self, model: nn.Module, optimizer: Optimizer, scaler: torch.amp.GradScaler, largest: float) -> float:
+    def update(self, model: nn.Module, optimizer: Optimizer, scaler: torch.amp.GradScaler, largest: float) -> Tensor:
         engine: Any = model
         engine.step()
-        return float(engine.get_global_grad_norm())
+        return torch.tensor(float(engine.get_global_grad_norm()))
 
     def weights(self, model: nn.Module) -> dict[str, Tensor]:
         get = self.library.utils.safe_get_full_fp32_param

@@ -67,6 +67,25 @@ def test_every_recipe_loads(recipe: Path) -> None:
     assert all(arguments.train[key] == value for key, value in said.items())
 
 
+@pytest.mark.parametrize("recipe", TRAINING_RECIPES, ids=lambda path: path.stem)
+def test_every_recipe_trains_parts_that_can_be_and_says_how_it_is_started_and_what_is_not_measured(recipe: Path) -> None:
+    from seeworth.train.parts import resolve_parts
+
+    said = yaml.safe_load(recipe.read_text())
+    assert resolve_parts(TrainSettings(data=Path("d"), output_dir=Path("o"), **said)).method == said.get("method", "full")
+    words = " ".join(line.removeprefix("#") for line in recipe.read_text().splitlines() if line.startswith("#"))
+    assert f"train --config recipes/{recipe.name} --data" in words
+    assert said["model"] == "tiny" or "Not measured on" in words
+
+
+def test_the_recipes_of_the_large_model_take_16_records_in_a_step() -> None:
+    for recipe in TRAINING_RECIPES:
+        said = yaml.safe_load(recipe.read_text())
+        processes = 8 if recipe.stem == "eight-gpus" else 1
+        if said["model"] != "tiny":
+            assert said["per_device_train_batch_size"] * said["gradient_accumulation_steps"] * processes == 16, recipe
+
+
 @pytest.mark.parametrize("recipe", sorted((ROOT / "recipes").glob("*-task.yaml")), ids=lambda path: path.stem)
 def test_every_task_file_loads(recipe: Path) -> None:
     assert Task.load(recipe).answer_fields

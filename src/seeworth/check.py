@@ -73,11 +73,13 @@ def _check_training(one: TrainSettings, settings: CheckSettings) -> None:
     from .data.dataset import Dataset
     from .errors import DataError
     from .memory import keep_freed_memory
+    from .predict.vlm import device
     from .train.build import build, speed_up
     from .train.doctor import demand, examine, show
     from .train.optimizer import make_optimizer
     from .train.parts import resolve_parts, say_parts
     from .train.run import make_order
+    from .train.spread import Alone
 
     _only_for_data(settings)
     one = replace(one, data=settings.data or one.data, torch_compile=False)
@@ -89,7 +91,7 @@ def _check_training(one: TrainSettings, settings: CheckSettings) -> None:
     keep_freed_memory()
     model, encoder = build(one, dataset, train, parts)
     order = make_order(one, encoder, train)
-    speed_up(model, one, max(order.lengths))
+    speed_up(model, one, max(order.lengths), Alone(device()))
     print(f"{settings.target}: {one.model}, {say_parts(model, parts)}, on {len(train)} records of {one.data}", flush=True)
     findings = examine(model, encoder, train, one, optimizer=make_optimizer(model, one))
     print(show(findings))

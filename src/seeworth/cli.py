@@ -10,12 +10,13 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import fields
 from importlib import import_module
-from typing import Any
-
-from jsonargparse import ArgumentParser, set_parsing_settings
+from typing import TYPE_CHECKING, Any
 
 from . import settings as s
 from .errors import SeeworthError
+
+if TYPE_CHECKING:
+    from jsonargparse import ArgumentParser
 
 # verb: (settings class, where the work is, whether required settings are positional)
 VERBS: dict[str, tuple[type[Any], str, bool]] = {
@@ -55,6 +56,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def build_parser() -> ArgumentParser:
     """All verbs with their settings; the sentence under a setting is its help."""
+    from jsonargparse import ArgumentParser, set_parsing_settings  # here: worker processes import this module too, and parse nothing
+
     set_parsing_settings(docstring_parse_attribute_docstrings=True)
     parser = ArgumentParser(
         prog="seeworth", description="Fine-tune Phi-3-Vision on your own photos, know whether it really learnt, and put it to use."

@@ -78,6 +78,7 @@ def _check_training(one: TrainSettings, settings: CheckSettings) -> None:
     from .train.optimizer import make_optimizer
     from .train.parts import resolve_parts, say_parts
     from .train.run import make_order
+    from .train.spread import Alone
 
     _only_for_data(settings)
     one = replace(one, data=settings.data or one.data, torch_compile=False)
@@ -89,7 +90,7 @@ def _check_training(one: TrainSettings, settings: CheckSettings) -> None:
     keep_freed_memory()
     model, encoder = build(one, dataset, train, parts)
     order = make_order(one, encoder, train)
-    speed_up(model, one, max(order.lengths))
+    speed_up(model, one, max(order.lengths), Alone(next(model.parameters()).device))
     print(f"{settings.target}: {one.model}, {say_parts(model, parts)}, on {len(train)} records of {one.data}", flush=True)
     findings = examine(model, encoder, train, one, optimizer=make_optimizer(model, one))
     print(show(findings))
@@ -113,7 +114,8 @@ def _check_run(target: Path, settings: CheckSettings) -> None:
     tuned = load_run(target)
     records = dataset.records(splits[0])  # type: ignore[arg-type]
     print(f"{target}: {about['model']}, asked about {splits[0]} records of {dataset.folder}", flush=True)
-    findings = question(tuned.model, tuned.encoder, records, TrainSettings(dataset.folder, target, dtype=about["dtype"]))
+    asked = TrainSettings(dataset.folder, target, dtype=about["dtype"], per_device_train_batch_size=4)
+    findings = question(tuned.model, tuned.encoder, records, asked)
     print(show(findings))
     demand(findings)
     print(f"{target}: sees what it is shown")

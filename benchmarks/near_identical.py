@@ -20,8 +20,8 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageEnhance, ImageOps
 
 from seeworth.data.dataset import Dataset
-from seeworth.data.photo.decode import open_photo
-from seeworth.data.photo.look import FAR, Looks, look_of, phash
+from seeworth.data.photo.decode import glance, open_photo, read_photo
+from seeworth.data.photo.look import FAR, Looks, seen
 from seeworth.data.split.near import look_alikes
 
 DISTANCES = (0, 4, 8, 12, 16)
@@ -89,7 +89,9 @@ def measure(name: str, photos: list[tuple[Path, str]]) -> None:
     rows = []
     for number, (path, _) in enumerate(photos):
         picture = open_photo(path)
-        rows.append([_seen(picture), *(_seen(change(picture)) for change in ALTERED.values() if number % 4 == 0)])
+        photo = glance(read_photo(path))  # as an import sees it; copies are seen as a PNG of theirs is
+        kept = (photo.phash, photo.look, photo.width, photo.height)
+        rows.append([kept, *(_seen(change(picture)) for change in ALTERED.values() if number % 4 == 0)])
     own = Looks.of(row[0] for row in rows)
     products = np.unique([product for _, product in photos], return_inverse=True)[1]
     later, earlier = np.tril_indices(len(own), -1)
@@ -128,7 +130,7 @@ def _rows(looks: Looks) -> Iterator[tuple[str, str, int, int]]:
 
 
 def _seen(image: Picture) -> tuple[str, str, int, int]:
-    return phash(image), look_of(image), image.width, image.height
+    return *seen(image), image.width, image.height
 
 
 def _chain(count: int, a: np.ndarray, b: np.ndarray) -> int:

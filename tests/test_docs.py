@@ -22,7 +22,8 @@ from seeworth.task import Task
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")])
-TRAINING_RECIPES = sorted(path for path in (ROOT / "recipes").glob("*.yaml") if not path.stem.endswith("-task"))
+RECIPES = sorted((ROOT / "recipes").glob("*.yaml"))
+TRAINING_RECIPES = [path for path in RECIPES if not path.stem.endswith("-task") and not path.stem.startswith("sweep")]
 
 
 def test_the_readmes_commands_run_in_their_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

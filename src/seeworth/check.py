@@ -73,6 +73,7 @@ def _check_training(one: TrainSettings, settings: CheckSettings) -> None:
     from .data.dataset import Dataset
     from .errors import DataError
     from .memory import keep_freed_memory
+    from .predict.vlm import device
     from .train.build import build, speed_up
     from .train.doctor import demand, examine, show
     from .train.optimizer import make_optimizer
@@ -90,7 +91,7 @@ def _check_training(one: TrainSettings, settings: CheckSettings) -> None:
     keep_freed_memory()
     model, encoder = build(one, dataset, train, parts)
     order = make_order(one, encoder, train)
-    speed_up(model, one, max(order.lengths), Alone(next(model.parameters()).device))
+    speed_up(model, one, max(order.lengths), Alone(device()))
     print(f"{settings.target}: {one.model}, {say_parts(model, parts)}, on {len(train)} records of {one.data}", flush=True)
     findings = examine(model, encoder, train, one, optimizer=make_optimizer(model, one))
     print(show(findings))
@@ -114,8 +115,7 @@ def _check_run(target: Path, settings: CheckSettings) -> None:
     tuned = load_run(target)
     records = dataset.records(splits[0])  # type: ignore[arg-type]
     print(f"{target}: {about['model']}, asked about {splits[0]} records of {dataset.folder}", flush=True)
-    asked = TrainSettings(dataset.folder, target, dtype=about["dtype"], per_device_train_batch_size=4)
-    findings = question(tuned.model, tuned.encoder, records, asked)
+    findings = question(tuned.model, tuned.encoder, records, TrainSettings(dataset.folder, target, dtype=about["dtype"]))
     print(show(findings))
     demand(findings)
     print(f"{target}: sees what it is shown")

@@ -10,12 +10,13 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import fields
 from importlib import import_module
-from typing import Any
-
-from jsonargparse import ArgumentParser, set_parsing_settings
+from typing import TYPE_CHECKING, Any
 
 from . import settings as s
 from .errors import SeeworthError
+
+if TYPE_CHECKING:
+    from jsonargparse import ArgumentParser
 
 # verb: (settings class, where the work is, whether required settings are positional)
 VERBS: dict[str, tuple[type[Any], str, bool]] = {
@@ -55,6 +56,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def build_parser() -> ArgumentParser:
     """All verbs with their settings; the sentence under a setting is its help."""
+    from jsonargparse import ArgumentParser, set_parsing_settings  # here: worker processes import this module too, and parse nothing
+
     set_parsing_settings(docstring_parse_attribute_docstrings=True)
     parser = ArgumentParser(
         prog="seeworth", description="Fine-tune Phi-3-Vision on your own photos, know whether it really learnt, and put it to use."
@@ -70,12 +73,16 @@ def build_parser() -> ArgumentParser:
 
 
 def _bare_flags(argv: list[str]) -> list[str]:
-    """`--overwrite` alone means `--overwrite true`, as people expect of a switch."""
+    """`--overwrite` alone means `--overwrite true`, as people expect of a switch; `--num_crops=None` means null where a setting may be left
+    out, for so an agent of `wandb sweep` writes it.
+    """
     settings_class = VERBS[argv[0]][0] if argv and argv[0] in VERBS else None
-    switches = {f"--{one.name}" for one in fields(settings_class) if str(one.type).startswith("bool")} if settings_class else set()
+    known = fields(settings_class) if settings_class else ()
+    switches = {f"--{one.name}" for one in known if str(one.type).startswith("bool")}
+    nothing = {f"--{one.name}=None": f"--{one.name}=null" for one in known if one.default is None}
     following = [*argv, ""][1:]
     return [
-        f"{word}=true" if word in switches and after not in ("true", "false") else word
+        f"{word}=true" if word in switches and after not in ("true", "false") else nothing.get(word, word)
         for word, after in zip(argv, following, strict=True)
     ]
 

@@ -20,5 +20,6 @@ def write_whole(path: Path, data: bytes | str) -> None:
     try:
         draft.write_bytes(data.encode() if isinstance(data, str) else data)
         draft.replace(path)
-    finally:
+    except BaseException:
         draft.unlink(missing_ok=True)
+        raise

@@ -272,7 +272,7 @@ class Dataset:
             expected = columns or (*COLUMNS, *self.manifest["columns"], *([FURTHER] if self.conversations else []))
             if lost := set(expected) - set(pq.read_schema(path).names):
                 raise DataError(f"{path}: has no column {some(sorted(lost))}: import again")
-            return pq.read_table(path, columns=columns, partitioning=None)
+            return pq.ParquetFile(path).read(columns)  # not read_table, which loads pandas where it is installed
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:

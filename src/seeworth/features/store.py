@@ -83,7 +83,8 @@ class FeatureStore:
             made_by = recipe(model, encoder.processor.image_processor)
         return cls(root, made_by, encoder, keep=keep, tell=tell)
 
-    def __len__(self) -> int:
+    @property
+    def num_photos(self) -> int:
         """Photos whose features are there."""
         return len(self.shards)
 
@@ -155,13 +156,14 @@ class FeatureStore:
         """Compute and keep what is missing, with a progress bar; whether all of it is there now.
 
         Any number of processes may fill one store: each begins at another place and leaves out what others have stored meanwhile.
-        Stops when the disk is full, which is told once. A kill loses the batch at hand. Raises PhotoError when a photo cannot be opened.
+        Called again before each pass it costs a look-up a photo, and mends what was found damaged. Stops when the disk is full, which is
+        told once. A kill loses the batch at hand. Raises PhotoError when a photo cannot be opened.
         """
         self.refresh()
         wanted = self.missing(records)
         self.found |= {key for key, _ in _photos(records)} - {key for key, _ in wanted} - self.computed
-        if not wanted:
-            return True
+        if not wanted or not self.keep or self.shards.stopped:
+            return not wanted
         begin = os.getpid() * 2654435761 % len(wanted)  # so that two who begin together seldom do the same work
         start = time.perf_counter()
         with metered(len(wanted), "vision features") as meter, at_rest(model):
@@ -206,7 +208,7 @@ class FeatureStore:
 
     def words(self, passes: float | None = None) -> str:
         """What was saved, for the log: "vision features of 7000 photos, 8.3 GB in DIR: 6500 found, 500 computed in 12 s"."""
-        said = f"vision features of {len(self)} photos, {_gb(self.shards.size)} in {self.folder}"
+        said = f"vision features of {self.num_photos} photos, {_gb(self.shards.size)} in {self.folder}"
         said += f": {len(self.found)} found, {len(self.computed)} computed"
         said += f" in {self.seconds:.0f} s" if self.computed else ""
         said += f", {self.shards.damaged} damaged" if self.shards.damaged else ""

@@ -23,6 +23,7 @@ from transformers.models.phi3.modeling_phi3 import Phi3ForCausalLM, Phi3Model
 from transformers.utils import is_flash_attn_2_available
 
 from .configuration import END_TOKEN_ID, ENDOFTEXT_TOKEN_ID, Phi3VConfig, Phi3VError
+from .packing import SDPA_PACKED, borders_of
 from .tiling import num_tokens
 
 PhotoFeatures = Sequence[Tensor]
@@ -193,13 +194,6 @@ class Phi3VPhotoEmbedding(nn.Module):
         return torch.cat([grid, ends], dim=1).flatten(0, 1)
 
 
-def _is_packed(position_ids: Tensor | None, attention_mask: Tensor | None, cache: Cache | None) -> bool:
-    """Whether several records stand behind one another in a row: positions that do not go up by one, and nothing else said."""
-    if position_ids is None or position_ids.ndim != 2 or attention_mask is not None or cache is not None:
-        return False
-    return bool((position_ids.diff(dim=-1) != 1).any())
-
-
 def distinct_tiles(tiles: Tensor) -> Tensor:
     """The tiles of one photo without repetition: the global view of a photo of one tile is that tile, so the tower sees it once."""
     return tiles[:1] if len(tiles) == 2 and torch.equal(tiles[0], tiles[1]) else tiles
@@ -240,10 +234,13 @@ class Phi3VModel(Phi3Model):
         **kwargs,
     ) -> BaseModelOutputWithPast:
         """As Phi3Model, after steps 1 to 3 of `Phi3VForCausalLM.forward`."""
-        if use_cache is not False and _is_packed(position_ids, attention_mask, past_key_values):
+        if borders := borders_of(position_ids, attention_mask, past_key_values):
             if use_cache:
                 raise Phi3VError("position_ids begin anew within a row: packed rows are trained, not cached; set use_cache=False")
             use_cache = False  # with a cache the library would not look for borders, and records would see their neighbours
+            kwargs |= borders
+            if self.config._attn_implementation == SDPA_PACKED:
+                attention_mask = borders["cu_seq_lens_q"].view(1, 1, 1, -1)  # the library makes none where there is one; nobody reads it
         if inputs_embeds is None:
             if input_ids is None:
                 raise Phi3VError("neither input_ids nor inputs_embeds is given")
@@ -400,7 +397,7 @@ class Phi3VForCausalLM(Phi3ForCausalLM):
         5. With labels int[batch, length] (-100 = not trained): the mean cross-entropy of the next word.
 
         Packed rows: without attention_mask, and with position_ids int[batch, length] that begin at 0 with each record, no record sees
-        another. flash_attention_2 skips what lies between records (one row only); sdpa and eager compute and mask it.
+        another. flash_attention_2 and sdpa_packed (`packing`) skip what lies between records; sdpa and eager compute and mask it.
 
         `logits_at_labels` makes logits float[labelled, vocabulary], only where the next word is trained, row by row: the same
         loss without the [batch, length, vocabulary] tensor, most of which no loss would ever look at. Where more than

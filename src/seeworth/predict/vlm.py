@@ -69,7 +69,7 @@ class VLM:
     def answer(self, records: list[Record]) -> list[str]:
         """The model's words for one batch."""
         tokenizer = self.encoder.processor.tokenizer
-        made = self.features.features(records, self.model) if self.features else [None] * len(records)
+        made = self.features.features(records, self.model) if self.features is not None else [None] * len(records)
         examples = [self.encoder.example(record, answer=False, tile_features=own) for record, own in zip(records, made, strict=True)]
         batch = collate(examples, pad_id=tokenizer.pad_token_id, side="left")
         del batch["labels"]
@@ -156,7 +156,7 @@ def _kept_features(about: dict[str, Any], model: Any, encoder: Encoder, keep: bo
         store = FeatureStore.open(root, model, encoder, keep=keep)
     except ModelError:  # the tower was tuned by adapters
         return None
-    return store if len(store) else None
+    return store if store.num_photos else None
 
 
 def device() -> torch.device:

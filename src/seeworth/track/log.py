@@ -129,7 +129,7 @@ class Track:
             return
         with self.path.open("rb") as file:
             for number, line in enumerate(file, 1):
-                if listener in self.listeners:
+                if number > listener.heard and listener in self.listeners:
                     self._tell(listener, number, json.loads(line))
 
     def _tell(self, listener: Listener, number: int, event: Mapping[str, Any]) -> None:

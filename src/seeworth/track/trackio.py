@@ -1,6 +1,7 @@
 """Trackio as a listener: a database in `OUT/trackio`, shown by `TRACKIO_DIR=OUT/trackio trackio show`; or the place TRACKIO_SPACE_ID names.
 
-Trackio writes a moment later in a thread of its own; a resumed run asks the database which lines of the log it holds.
+Trackio writes a moment later in a thread of its own; a resumed run asks the database which lines of the log it holds. It finds its run by
+project and name, and makes a new id only where a kill came before the first write.
 """
 
 from __future__ import annotations
@@ -39,10 +40,6 @@ class Trackio:
                 auto_log_gpu=False,
                 auto_log_cpu=False,
             )
-        if state and state["id"] != self.run.id:
-            raise RuntimeError(
-                f"it opened run {self.run.id}, the checkpoint was written by {state['id']}: was {self.about.folder}/trackio moved?"
-            )
         self.heard = self._lines()
 
     def log(self, step: int, figures: Mapping[str, float]) -> None:
@@ -72,7 +69,7 @@ class Trackio:
 
     def close(self, failed: bool) -> None:
         with contextlib.redirect_stdout(io.StringIO()):
-            self.run.finish()
+            self.trackio.finish()
 
     def _row(self, row: Row) -> dict[str, Any]:
         photo = open_photo(self.about.data / row["photo"])

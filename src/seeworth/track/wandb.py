@@ -12,9 +12,8 @@ import hashlib
 import json
 import netrc
 import os
+import re
 import shutil
-import subprocess
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ from urllib.parse import urlparse
 
 from ..files import write_whole
 from .listener import LINE, STEP, About, Row
+from .moved import START, read_log
 from .wandb_media import charts, columns_of, dataset_artifact, model_artifact, table_row
 
 INCREMENTAL = "incremental-table-file"
@@ -112,7 +112,6 @@ class Wandb:
         self.run.define_metric(LINE, hidden=True)
         for family in ("train/*", "eval/*", "final/*"):
             self.run.define_metric(family, step_metric=STEP)
-        self.run.define_metric("eval/loss", step_metric=STEP, summary="min")
 
     def _table(self, name: str, columns: Sequence[str]) -> Any:
         """The table of this name, that grows with each evaluation; on a resumed run it goes on behind what it held."""
@@ -151,24 +150,36 @@ def wandb_mode(base_url: str = "https://api.wandb.ai", configured: str = "online
 
 
 def _earlier(home: Path, run_id: str) -> dict[str, Any]:
-    """The summary of the last start of a run that wrote anything. A folder without a record is what a kill in the first seconds leaves:
-    it is deleted, for `wandb sync` stumbles over it.
+    """What the starts of a run brought to the disk: the last line of log.jsonl, and how its growing tables ended.
+
+    An offline folder without a record is what a kill in the first seconds leaves; it is deleted, for `wandb sync` stumbles over it.
     """
-    for folder in sorted(home.glob(f"*run-*-{run_id}"), reverse=True):
+    found: dict[str, Any] = {}
+    name = re.compile(rf"(offline-)?run-\d{{8}}_\d{{6}}-{re.escape(run_id)}")
+    for folder in sorted(path for path in home.iterdir() if name.fullmatch(path.name)):
         log = folder / f"run-{run_id}.wandb"
-        if log.is_file() and (found := inspect(log)).get("run_id"):
-            return dict(found["summary"])
-        shutil.rmtree(folder)
-    return {}
+        data = log.read_bytes() if log.is_file() else b""
+        if len(data) > START:
+            _hear(data, found)
+        elif folder.name.startswith("offline"):
+            shutil.rmtree(folder)
+    return found
 
 
-def inspect(log: Path) -> dict[str, Any]:
-    """What `wandb leet inspect --summary --json` says of a .wandb file: run_id, config, summary, state. Raises RuntimeError."""
-    command = [sys.executable, "-m", "wandb", "leet", "inspect", "--summary", "--json", str(log)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)  # noqa: S603 (our own words and path)
-    if done.returncode:
-        raise RuntimeError(f"{log} cannot be read: {done.stderr.strip()}")
-    return dict(json.loads(done.stdout))
+def _hear(data: bytes, found: dict[str, Any]) -> None:
+    """Add to `found` what the records of a .wandb file say of lines and tables; a table's parts may come one by one."""
+    from wandb.proto.wandb_internal_pb2 import Record
+
+    for record in map(Record.FromString, read_log(data)):
+        for item in (*record.history.item, *record.summary.update):
+            name, *part = item.nested_key or [item.key]
+            value = json.loads(item.value_json)
+            if name == LINE:
+                found[LINE] = max(found.get(LINE, 0), int(value))
+            elif part:
+                found.setdefault(name, {})[part[0]] = value
+            elif isinstance(value, dict):
+                found[name] = value
 
 
 def _keep_id(home: Path, run_id: str, config: Mapping[str, Any]) -> None:

@@ -43,7 +43,7 @@ def answered(task: Task, records: Sequence[Record], predictions: Sequence[Predic
 def _row(task: Task, record: Record, mark: Score, data: Path) -> dict[str, Any]:
     return {
         "id": record.id,
-        "photo": record.photo.relative_to(data).as_posix(),
+        "photo": record.photo.relative_to(data).as_posix() if record.photo else None,
         "truth": task.write(record.values),
         "answer": mark.text,
         "fields": {name: _field(one) for name, one in mark.fields.items()},

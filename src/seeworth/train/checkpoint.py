@@ -101,7 +101,7 @@ def check_checkpoint(folder: Path) -> dict[str, Any]:
 def read_state(folder: Path) -> dict[str, Any]:
     """state.json alone. Raises RunError when the folder is no checkpoint of ours, or its state is not as it was written."""
     path = folder / STATE
-    with told_as(RunError, OSError, ValueError, where=f"{path}: expected a checkpoint of seeworth"):
+    with told_as(RunError, OSError, ValueError, RecursionError, where=f"{path}: expected a checkpoint of seeworth"):
         state = json.loads(path.read_text(encoding="utf-8"))
     if not isinstance(state, dict) or "seal" not in state or "format" not in state:
         raise RunError(f"{path}: is not the state of a checkpoint of seeworth")

@@ -18,35 +18,68 @@ from peft.tuners.lora.layer import Linear as LoraLinear
 from torch import Tensor, nn
 
 
-class _Adapted(torch.autograd.Function):
-    """y = x W' + b + s (u A') B' for a frozen W; u is x, or x after dropout. x [token, in], A [rank, in], B [out, rank], W [out, in]."""
+@torch.library.custom_op("seeworth::adapted", mutates_args=())
+def adapted(
+    x: Tensor, dropped: Tensor | None, weight: Tensor, bias: Tensor | None, a: Tensor, b: Tensor, scale: float
+) -> tuple[Tensor, Tensor]:
+    """(y, u A') for a frozen W; u is x, or x after dropout. x [token, in], A [rank, in], B [out, rank], W [out, in].
 
-    @staticmethod
-    def forward(
-        ctx: Any, x: Tensor, dropped: Tensor | None, weight: Tensor, bias: Tensor | None, a: Tensor, b: Tensor, scale: float
-    ) -> Tensor:
-        used = x if dropped is None else dropped
-        low = used @ a.t()
-        out = nn.functional.linear(x, weight, bias)
-        out = torch.addmm(out, low, b.t(), alpha=scale)
-        ctx.save_for_backward(used, low, weight, a, b)
-        ctx.scale, ctx.same = scale, dropped is None
-        return out
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> Any:
-        used, low, weight, a, b = ctx.saved_tensors
-        grad_low = grad @ (b * ctx.scale)
-        grad_x = grad @ weight if ctx.needs_input_grad[0] else None
-        grad_used = None
-        if ctx.same and grad_x is not None:
-            grad_x = torch.addmm(grad_x, grad_low, a)
-        elif ctx.needs_input_grad[1]:
-            grad_used = grad_low @ a
-        return grad_x, grad_used, None, None, grad_low.t() @ used, (grad.t() @ low) * ctx.scale, None
+    An operation of its own, so that torch.compile leaves it as it is: it would add the adapter to a copy of the product.
+    """
+    low = (x if dropped is None else dropped) @ a.t()
+    out = nn.functional.linear(x, weight, bias)
+    return out.addmm_(low, b.t(), alpha=scale), low
 
 
-class FastLora(LoraLinear):  # type: ignore[misc]
+@adapted.register_fake
+def _(
+    x: Tensor, dropped: Tensor | None, weight: Tensor, bias: Tensor | None, a: Tensor, b: Tensor, scale: float
+) -> tuple[Tensor, Tensor]:
+    return x.new_empty(len(x), len(weight)), x.new_empty(len(x), len(a))
+
+
+@torch.library.custom_op("seeworth::adapted_gradients", mutates_args=())
+def adapted_gradients(
+    grad: Tensor, used: Tensor, low: Tensor, weight: Tensor, a: Tensor, b: Tensor, scale: float, of_x: bool, of_dropped: bool
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """(dx, du, dA, dB), the first two empty where they are not wanted; without dropout dx is of both ways through the layer."""
+    low_grad = grad @ (b * scale)
+    x_grad = grad @ weight if of_x else grad.new_empty(0)
+    dropped_grad = low_grad @ a if of_dropped else grad.new_empty(0)
+    if of_x and not of_dropped:
+        x_grad.addmm_(low_grad, a)
+    return x_grad, dropped_grad, low_grad.t() @ used, (grad.t() @ low) * scale
+
+
+@adapted_gradients.register_fake
+def _(
+    grad: Tensor, used: Tensor, low: Tensor, weight: Tensor, a: Tensor, b: Tensor, scale: float, of_x: bool, of_dropped: bool
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    return (
+        grad.new_empty(used.shape if of_x else (0,)),
+        grad.new_empty(used.shape if of_dropped else (0,)),
+        a.new_empty(a.shape),
+        b.new_empty(b.shape),
+    )
+
+
+def _keep(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
+    x, dropped, weight, _, a, b, ctx.scale = inputs
+    ctx.dropout = dropped is not None
+    ctx.save_for_backward(x if dropped is None else dropped, output[1], weight, a, b)
+
+
+def _gradients(ctx: Any, grad: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
+    used, low, weight, a, b = ctx.saved_tensors
+    of_x, of_dropped = ctx.needs_input_grad[0], ctx.dropout and ctx.needs_input_grad[1]
+    x, dropped, da, db = adapted_gradients(grad.contiguous(), used, low, weight, a, b, ctx.scale, of_x, of_dropped)
+    return (x if of_x else None), (dropped if of_dropped else None), None, None, da, db, None
+
+
+adapted.register_autograd(_gradients, setup_context=_keep)
+
+
+class FastLora(LoraLinear):
     """PEFT's LoRA layer with another forward pass, where that is the plain case."""
 
     def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
@@ -63,7 +96,7 @@ class FastLora(LoraLinear):  # type: ignore[misc]
         drop = self.lora_dropout[name]
         dropped = drop(flat) if isinstance(drop, nn.Dropout) and drop.p and self.training else None
         with torch.autocast(kind, enabled=False):
-            out = _Adapted.apply(flat, dropped, base.weight.to(dtype), bias, a.to(dtype), b.to(dtype), self.scaling[name])
+            out, _ = adapted(flat, dropped, base.weight.to(dtype), bias, a.to(dtype), b.to(dtype), self.scaling[name])
         return out.view(*x.shape[:-1], -1)
 
 

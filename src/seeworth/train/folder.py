@@ -109,7 +109,7 @@ def _is_ours(path: Path) -> bool:
     """Whether this is a started.json or a run.json of ours; both hold the settings."""
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return False
     return isinstance(found, dict) and isinstance(found.get("settings"), dict)
 

@@ -28,7 +28,7 @@ from .examples import Examples, Features, loader, places_of
 from .order import Order
 from .schedule import Schedule, moments
 from .spread import Alone
-from .step import Stepper, count
+from .step import Stepped, Stepper, count
 
 
 class Trainer:
@@ -73,33 +73,46 @@ class Trainer:
         self.step = 0
         self.best: dict[str, Any] = {"loss": None, "step": None}
         self.window = {"loss": 0.0, "steps": 0}  # since the last line of the log
+        self.norm = 0.0  # of the last step's gradient, before it was clipped
         self.pace = Pace()
 
     def run(self) -> None:
         """From the step it is at to the last. Raises RunError when the loss is not finite or a checkpoint cannot be written."""
         self.model.train()
         batches = self._batches()
+        waiting: list[Stepped] = []
+        due = self.moments.log | self.moments.evaluate | self.moments.save
         for epoch, step in self.order.steps(self.step, self.total):
-            norm = self._step([next(batches) for _ in range(len(step) // self.spread.processes)])
+            waiting.append(self._step([next(batches) for _ in range(len(step) // self.spread.processes)]))
             self.step += 1
-            self.window["steps"] += 1
+            self._look(waiting, 0 if self.step in due else 1)
             if self.step in self.moments.log:
-                self._log(norm, epoch)
+                self._log(epoch)
             if self.step in self.moments.evaluate:
                 self._evaluate()
             if self.step in self.moments.save:
                 self.save()
 
-    def _step(self, batches: list[dict[str, Any]]) -> float:
+    def _step(self, batches: list[dict[str, Any]]) -> Stepped:
         self.schedule.set(self.step)
         torch.manual_seed(_number(self.settings.seed, self.step, self.spread.rank))
         done = self.stepper.step(batches)
-        self._finite("train/loss", done.loss, self.step + 1)
-        if not self.stepper.scaler.is_enabled():  # with one, a gradient that overflows is its business: the step is left out
-            self._finite("train/grad_norm", done.norm, self.step + 1)
-        self.window["loss"] += done.loss
         self.pace.add(photos=done.photos, tokens=done.tokens, padding=done.padding)
-        return done.norm
+        return done
+
+    def _look(self, waiting: list[Stepped], leave: int) -> None:
+        """Add up what the steps found, all but the last `leave`: asking a GPU for a figure at once would keep it waiting for the next step.
+
+        Raises RunError when a loss is not finite.
+        """
+        while len(waiting) > leave:
+            step, done = self.step - len(waiting) + 1, waiting.pop(0)
+            self.norm = float(done.norm)
+            self._finite("train/loss", float(done.loss), step)
+            if not self.stepper.scaler.is_enabled():  # with one, a gradient that overflows is its business: the step is left out
+                self._finite("train/grad_norm", self.norm, step)
+            self.window["loss"] += float(done.loss)
+            self.window["steps"] += 1
 
     def _batches(self) -> Iterator[dict[str, Any]]:
         """This process's forward passes from the present step on; what came before is skipped here, not decoded."""
@@ -122,11 +135,11 @@ class Trainer:
     def _pin(self) -> bool:
         return self.spread.device.type == "cuda"
 
-    def _log(self, norm: float, epoch: int) -> None:
+    def _log(self, epoch: int) -> None:
         figures = {
             "train/loss": self.window["loss"] / self.window["steps"],
             "train/learning_rate": self.schedule.rate(self.step - 1),
-            "train/grad_norm": norm,
+            "train/grad_norm": self.norm,
             "train/epoch": epoch,
         }
         self.window = {"loss": 0.0, "steps": 0}
@@ -207,8 +220,8 @@ class Trainer:
                 "settings and data, or train anew with --overwrite"
             )
         found = self.spread.main_only(lambda: read_checkpoint(folder, checked=True))
-        self.spread.load_weights(self.model, found and found.weights)
-        self.spread.load_optimizer(self.model, self.optimizer, found and dict(found.optimizer))
+        self.spread.load_weights(self.model, found.weights if found else None)
+        self.spread.load_optimizer(self.model, self.optimizer, dict(found.optimizer) if found else None)
         self.step, self.best, self.window = int(state["step"]), dict(state["best"]), dict(state["window"])
         if state["scaler"]:
             self.stepper.scaler.load_state_dict(state["scaler"])
@@ -222,7 +235,7 @@ class Trainer:
         """
         if self.best["step"] not in (None, self.step):
             found = self.spread.main_only(lambda: read_checkpoint(folder_of(self.out, self.best["step"])))
-            self.spread.load_weights(self.model, found and found.weights)
+            self.spread.load_weights(self.model, found.weights if found else None)
 
 
 class Pace:

@@ -21,10 +21,11 @@ Batch = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Stepped:
-    """What a step did: the mean loss over its labelled tokens, the gradient's norm before clipping, and what went through."""
+    """What a step did: the mean loss over its labelled tokens and the gradient's norm before clipping, on the device still, and what
+    went through."""
 
-    loss: float
-    norm: float
+    loss: torch.Tensor
+    norm: torch.Tensor
     photos: float
     tokens: float
     padding: float
@@ -55,8 +56,7 @@ class Stepper:
                 self.spread.backward(self.model, self.scaler.scale(loss))
             total += loss.detach()
         norm = self.spread.update(self.model, self.optimizer, self.scaler, self.max_grad_norm)
-        (summed,) = self.spread.sum(float(total) / self.spread.processes)
-        return Stepped(summed, norm, photos, tokens, padding)
+        return Stepped(self.spread.summed(total / self.spread.processes), norm, photos, tokens, padding)
 
     def loss(self, batch: Batch, labels: float) -> torch.Tensor:
         """The summed loss of a batch's labelled tokens, divided by `labels`."""

@@ -46,7 +46,7 @@ def make(tmp_path: Path) -> Callable[..., Path]:
 
 
 def row(folder: Path, number: int, data: bytes | None = None, **changes: Any) -> Row:
-    stored, extension, width, height, phash, _ = normalise(data or png(scene(number, (120, 90 + number))))
+    stored, extension, (width, height, phash, _) = normalise(data or png(scene(number, (120, 90 + number))))
     file_name, sha256 = store_photo(folder, stored, extension)
     values = {"title": f"Bag {number}", "category3_code": "BAGS" if number % 2 else "HATS", "full_price": Decimal(10 + 30 * number)}
     one = Row(f"r{number}", file_name, f"P{number}", SPLITS[number % 8], width, height, sha256, phash, values)  # type: ignore[arg-type]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,22 @@ BAD = Stored(code="damaged", reason='it says "\ud800 no"')
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     return tmp_path / "ledger"
+
+
+def test_photos_put_together_are_noted_all_or_none(path: Path) -> None:
+    with Ledger(path) as ledger:
+        ledger.put_all([(b"a", GOOD, ""), (b"b", BAD, "12 34")])
+        assert (ledger.get(b"a"), ledger.get(b"b")) == (GOOD, BAD)
+
+    def broken() -> Iterator[tuple[bytes, Stored, str]]:
+        yield b"c", GOOD, ""
+        raise KeyError
+
+    with Ledger(path) as ledger, pytest.raises(KeyError):
+        ledger.put_all(broken())
+    with Ledger(path) as ledger:
+        assert ledger.get(b"c") is None
+        assert ledger.is_done(b"b", "12 34")
 
 
 def test_what_is_put_is_got_also_after_it_was_closed(path: Path) -> None:

@@ -69,13 +69,14 @@ def picture(folder: Path) -> dict[str, bytes | None]:
 
 
 @pytest.mark.parametrize(
-    ("name", "call"), [("put", 1), ("put", 5), ("begin_rows", 1), ("use", 4), ("use", 8), ("settle", 1), ("refused", 1)]
+    ("name", "call"), [("put_all", 1), ("put_all", 3), ("begin_rows", 1), ("use", 4), ("use", 8), ("settle", 1), ("refused", 1)]
 )
 def test_the_same_command_continues_and_ends_as_the_undisturbed_one(
     take: Callable[..., Dataset], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, call: int
 ) -> None:
     take("whole")
     with monkeypatch.context() as patch:
+        patch.setattr(take_module, "_CHUNK", 2)
         stop_after(patch, name, call)
         with pytest.raises(Stop):
             take()
@@ -137,7 +138,8 @@ def test_another_command_is_refused_with_what_differs(
 
 def test_how_it_is_done_may_change(take: Callable[..., Dataset], monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
-        stop_after(patch, "put", 4)
+        patch.setattr(take_module, "_CHUNK", 3)
+        stop_after(patch, "put_all", 2)
         with pytest.raises(Stop):
             take()
     assert len(take(processes=2, connections=3, connections_per_host=2, timeout=5, retries=0).records()) == 8
@@ -149,7 +151,7 @@ def test_a_command_with_overwrite_continues_its_own_import(take: Callable[..., D
         stop_after(patch, "begin_rows", 1)
         with pytest.raises(Stop):
             take(overwrite=True)
-    put = stop_after(monkeypatch, "put", 99)
+    put = stop_after(monkeypatch, "put_all", 99)
     assert take(overwrite=True).records()
     assert not put
     with pytest.raises(SettingsError, match="--overwrite"):
@@ -161,9 +163,9 @@ def test_overwrite_begins_anew_where_the_import_had_none(take: Callable[..., Dat
         stop_after(patch, "begin_rows", 1)
         with pytest.raises(Stop):
             take()
-    put = stop_after(monkeypatch, "put", 99)
+    put = stop_after(monkeypatch, "put_all", 99)
     take(overwrite=True)
-    assert len(put) == 10
+    assert len(put) == 1  # ten photos in one chunk
 
 
 def test_a_photo_that_was_mended_meanwhile_is_read_again(
@@ -193,7 +195,7 @@ def test_a_full_disk_is_told_and_then_continued(
     for place, problem in (
         ("seeworth.data.intake.stored.store_photo", OSError(errno.ENOSPC, "No space left on device")),
         ("seeworth.data.run.write_dataset", OSError(errno.ENOSPC, "No space left on device")),
-        ("seeworth.data.intake.ledger.Ledger.put", sqlite3.OperationalError("database or disk is full")),
+        ("seeworth.data.intake.ledger.Ledger.put_all", sqlite3.OperationalError("database or disk is full")),
     ):
         with monkeypatch.context() as patch:
             patch.setattr(place, lambda *_, problem=problem, **__: (_ for _ in ()).throw(problem))

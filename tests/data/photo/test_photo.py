@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from PIL import Image, ImageDraw, ImageFile
 
 from seeworth.data.photo import decode as photo_module
-from seeworth.data.photo.decode import normalise, open_photo
-from seeworth.data.photo.look import look_of, phash
+from seeworth.data.photo.decode import Photo, glance, normalise, open_photo
+from seeworth.data.photo.look import Looks, phash, seen
 from seeworth.data.photo.pixels import UPRIGHT
 from seeworth.errors import PhotoError
 
@@ -214,7 +214,7 @@ def test_folders_pipes_sockets_and_devices_are_refused_at_once(tmp_path: Path) -
 def test_a_plain_photo_is_kept_byte_for_byte() -> None:
     for form, extension in (("JPEG", "jpg"), ("PNG", "png")):
         data = encoded(scene(), form)
-        assert normalise(data) == (data, extension, 48, 32, phash(open_photo(data)), look_of(open_photo(data)))
+        assert normalise(data) == (data, extension, Photo(48, 32, *seen(open_photo(data))))
 
 
 def odd_photos() -> dict[str, bytes]:
@@ -233,10 +233,10 @@ def odd_photos() -> dict[str, bytes]:
 @pytest.mark.parametrize("name", odd_photos())
 def test_normalising_changes_no_pixel_and_is_done_after_once(name: str) -> None:
     data = odd_photos()[name]
-    stored, extension, width, height, *seen = normalise(data)
-    assert (extension, (width, height)) == ("png", open_photo(data).size)
+    stored, extension, photo = normalise(data)
+    assert (extension, (photo.width, photo.height)) == ("png", open_photo(data).size)
     assert apart(open_photo(stored), open_photo(data)) == 0
-    assert normalise(stored) == (stored, "png", width, height, *seen)
+    assert normalise(stored) == (stored, "png", photo)
 
 
 def test_a_spacer_is_too_small() -> None:
@@ -268,6 +268,41 @@ def test_phash_has_one_bit_for_each_low_frequency() -> None:
     picture = Image.fromarray(np.tile(np.round(wave), (32, 1)).astype(np.uint8))
     assert int(phash(picture), 16) >> 56 & 0b11111000 == 0b10010000
     assert phash(picture) != phash(picture.transpose(Image.Transpose.ROTATE_90))
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(96, 900), st.integers(96, 900), st.sampled_from([0, 1, 2]), st.booleans(), st.integers(0, 9))
+def test_a_jpeg_looks_the_same_at_a_glance_as_in_full(width: int, height: int, subsampling: int, progressive: bool, seed: int) -> None:
+    """A glance decodes an eighth of the pixels or more; sides that no block of 8 divides are part of it."""
+    image = blobs(seed).resize((width, height), Image.Resampling.BICUBIC)
+    data = encoded(image, "JPEG", quality=90, subsampling=subsampling, progressive=progressive)
+    quick, full = glance(data), seen(open_photo(data))
+    assert (quick.width, quick.height) == image.size
+    assert (int(quick.phash, 16) ^ int(full[0], 16)).bit_count() <= 4  # measured over 2,000: at most 2
+    one, two = (Looks.of([(*parts, *image.size)]) for parts in ((quick.phash, quick.look), full))
+    assert np.abs(one.grey.astype(int) - two.grey).max() <= 3  # levels; measured: at most 1
+    assert np.abs(one.colour.astype(int) - two.colour).max() <= 3
+
+
+JPEGS = [encoded(blobs(3).resize((420, 300)), "JPEG", progressive=one, subsampling=two) for one in (False, True) for two in (0, 2)]
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.sampled_from(JPEGS), st.data())
+def test_a_glance_opens_exactly_what_decoding_in_full_opens(jpeg: bytes, data: st.DataObject) -> None:
+    """Whatever is damaged or cut short: the smaller picture must not hide it."""
+    raw = bytearray(jpeg)
+    for _ in range(data.draw(st.integers(0, 4))):
+        raw[data.draw(st.integers(0, len(raw) - 1))] = data.draw(st.sampled_from([0, 0xFF, 0xD9, 0xDA, 0x7F, 0x55]))
+    broken = bytes(raw[: data.draw(st.sampled_from([len(raw), data.draw(st.integers(0, len(raw)))]))])
+    codes = []
+    for opening in (open_photo, glance):
+        try:
+            opening(broken)
+            codes.append("")
+        except PhotoError as problem:
+            codes.append(problem.code)
+    assert codes[0] == codes[1]
 
 
 @settings(max_examples=400, deadline=None)
@@ -306,17 +341,17 @@ def test_what_is_stored_of_any_picture_shows_what_was_seen_of_it(data: st.DataOb
     if mode in ("P", "L") and form in ("PNG", "GIF") and data.draw(st.booleans()):
         options["transparency"] = 3
     source = encoded(image, form, **options)
-    seen = open_photo(source)
-    stored, extension, *size, digest, look = normalise(source)
+    shown = open_photo(source)
+    stored, extension, photo = normalise(source)
     again = open_photo(stored)
-    assert again.tobytes() == seen.tobytes()
-    assert tuple(size) == seen.size == again.size
-    assert (digest, look) == (phash(seen), look_of(seen)) == (phash(again), look_of(again))
-    assert normalise(stored) == (stored, extension, *size, digest, look)
+    assert again.tobytes() == shown.tobytes()
+    assert again.size == shown.size
+    assert photo == Photo(*shown.size, *seen(shown)) == glance(source) == glance(stored)
+    assert normalise(stored) == (stored, extension, photo)
     with Image.open(io.BytesIO(stored)) as elsewhere:  # and any program without our care sees it too
         assert elsewhere.format == {"jpg": "JPEG", "png": "PNG"}[extension]
         assert (elsewhere.mode, elsewhere.getexif().get(0x0112, 1) in range(2, 9)) == ("RGB", False)
-        assert elsewhere.tobytes() == seen.tobytes()
+        assert elsewhere.tobytes() == shown.tobytes()
 
 
 def test_a_stored_png_holds_pixels_and_nothing_else() -> None:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from seeworth.data.rows.address import LocalPhoto, RemotePhoto, address_of
+from seeworth.data.rows.address import Home, LocalPhoto, RemotePhoto, address_of
 from seeworth.errors import PhotoError
 
 
@@ -26,10 +28,32 @@ def test_photo_paths_stay_in_their_folder(tmp_path: Path) -> None:
     for cell in ("a.jpg", " a.jpg ", "sub/../a.jpg", "./a.jpg", str(home / "a.jpg"), "inner.jpg"):
         assert address_of(home, cell) == LocalPhoto((home / "a.jpg").resolve())
     assert address_of(home, r"sub\b.jpg") == LocalPhoto((home / "sub/b.jpg").resolve())
-    for cell in ("../secret.jpg", str(tmp_path / "secret.jpg"), "link.jpg", "up/secret.jpg", r"..\secret.jpg", "/etc/passwd"):
+    for cell in ("../secret.jpg", str(tmp_path / "secret.jpg"), "link.jpg", "up/secret.jpg", r"..\secret.jpg", "/etc/passwd", "/a.jpg", "up/home/../secret.jpg"):
         with pytest.raises(PhotoError, match="leaves the folder") as problem:
             address_of(home, cell)
         assert problem.value.code == "outside"
+
+
+PARTS = st.sampled_from(["a.jpg", "sub", "deep", "b.jpg", "link.jpg", "up", "across", "inner.jpg", "home", "..", ".", "", "secret.jpg", "lost"])
+
+
+@given(names=st.lists(st.lists(PARTS, min_size=1, max_size=5).map("/".join), min_size=1, max_size=8))
+def test_remembered_folders_change_no_answer(tmp_path_factory: pytest.TempPathFactory, names: list[str]) -> None:
+    root = tmp_path_factory.getbasetemp() / "remembered"
+    home = root / "home"
+    if not root.exists():
+        tree(root, "secret.jpg", "home/a.jpg", "home/sub/b.jpg", "home/sub/deep/b.jpg")
+        for link, target in {"link.jpg": "../secret.jpg", "up": "..", "across": "sub/deep", "inner.jpg": "a.jpg"}.items():
+            (home / link).symlink_to(target)
+    places = Home(home)
+    for name in names:
+        plain = (home / name).resolve()
+        try:
+            found: object = places.address_of(name)
+        except PhotoError as problem:
+            found = problem.code
+        if not name.startswith("//") and name not in ("", "."):
+            assert found == (LocalPhoto(plain) if plain.is_relative_to(home.resolve()) else "outside"), name
 
 
 @pytest.mark.parametrize(

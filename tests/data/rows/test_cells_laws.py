@@ -71,7 +71,7 @@ def test_whole_numbers_between_ones_with_decimals_follow_their_column(style: str
 
 def whole(cell: str) -> str:
     """Without the two decimals, which are zeros."""
-    return re.sub(r"[.,٫．](00|٠٠|００)(?!\d)", "", cell)
+    return re.sub(r"[.,٫．](00|٠٠|００)(?![\d.,])", "", cell)
 
 
 @given(

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from seeworth.data.rows.reader import Columns, Draft, RowReader
 from seeworth.data.sources import ConversationTable, Source, SourceRow, open_source
-from seeworth.record import Turn, read_turns
+from seeworth.record import Turn, check_turns, read_turns, write_turns
 
 PNG = "data:image/png;base64,AAAA"
 
@@ -198,6 +201,47 @@ def test_a_system_prompt_is_the_first_turn_unless_it_is_empty(tmp_path: Path) ->
 def test_other_keys_are_kept_and_ours_win(tmp_path: Path) -> None:
     (row,) = opened(tmp_path / "a.jsonl", [llava("What?", "A bag.", question="old", score=1.25)])
     assert (row.cells["question"], row.cells["source_question"], row.cells["score"]) == ("What?", "old", "1.25")
+
+
+WORDS = st.text(max_size=12) | st.sampled_from(["<image>", "<image_1>", "<|image_2|> x", "\r\n a\0b", "data:image/png;base64,AAAA", "data:"])
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers(-3, 3) | WORDS,
+    lambda inner: st.lists(inner, max_size=3)
+    | st.dictionaries(st.sampled_from(["type", "text", "image", "image_url", "url", "path", "bytes", "index", "role", "content"]), inner),
+    max_leaves=8,
+)
+ROLES = st.sampled_from(["user", "assistant", "system", "human", "gpt", "tool", "USER"]) | VALUES
+PARTS = st.fixed_dictionaries({"type": st.sampled_from(["text", "image", "image_url", "video"]) | VALUES}, optional={"text": VALUES,
+                              "image": VALUES, "image_url": VALUES, "index": VALUES})  # fmt: skip
+TURNS = st.fixed_dictionaries({"role": ROLES, "content": WORDS | VALUES | st.lists(PARTS, max_size=3)}) | VALUES
+OBJECTS = st.fixed_dictionaries({"messages": st.lists(TURNS, max_size=5) | VALUES}, optional={"image": VALUES, "images": VALUES, "id": VALUES})
+
+
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(OBJECTS, min_size=1, max_size=3))
+def test_whatever_stands_in_a_file_is_a_conversation_or_refused(tmp_path: Path, objects: list[dict[str, Any]]) -> None:
+    source = opened(tmp_path / "a.jsonl", [chat("What?", image="a.jpg"), *objects])
+    for row, draft in zip(source, drafts(source), strict=True):
+        if isinstance(draft, Draft):
+            kept = read_turns(str(draft.values["conversation"]))
+            assert check_turns(kept, len(draft.photos)) is None
+            assert write_turns(kept) == draft.values["conversation"]
+        else:
+            assert (draft.row, bool(draft.code), bool(draft.reason)) == (row.number, True, True)
+
+
+SPOKEN = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=9).filter(str.strip)
+PIECES = st.lists(SPOKEN | st.just(-1), min_size=1, max_size=4)
+
+
+@given(st.lists(PIECES, min_size=2, max_size=6))
+def test_turns_are_read_as_they_were_written(pieces: list[list[str | int]]) -> None:
+    places = count()
+    said = tuple(
+        Turn(("user", "assistant")[number % 2], tuple(next(places) if part == -1 else part for part in parts))  # type: ignore[arg-type]
+        for number, parts in enumerate(pieces)
+    )
+    assert read_turns(write_turns(said)) == said
 
 
 def test_messages_in_parquet_with_embedded_photos_are_read(tmp_path: Path) -> None:

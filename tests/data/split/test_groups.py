@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageDraw, ImageEnhance, ImageOps
 
-from seeworth.data.photo.look import FAR, SIZE, Looks, look_of, phash
+from seeworth.data.photo.look import FAR, SIZE, Looks, seen
 from seeworth.data.split import near
 from seeworth.data.split.groups import Member, group_records
 from seeworth.data.split.near import MOST, look_alikes, near_pairs
@@ -24,7 +24,7 @@ FLAT = "00" * SIZE  # a look without contrast: like no other
 
 def member(image: Image.Image, cell: str = "", sha256: str = "") -> Member:
     digest = sha256 or hashlib.sha256(image.tobytes()).hexdigest()
-    return Member(cell, digest, phash(image), look_of(image), image.width, image.height)
+    return Member(cell, digest, *seen(image), image.width, image.height)
 
 
 def plain(cell: str, photo: str) -> Member:
@@ -77,9 +77,10 @@ def test_blank_photos_are_tied_by_their_bytes_alone() -> None:
 
 def test_a_look_has_its_size_and_comes_back_from_its_digits() -> None:
     image = scene(3)
-    looks = Looks.of([(phash(image), look_of(image), *image.size)])
-    assert len(look_of(image)) == 2 * SIZE
-    assert int(looks.whole[0]) == int(phash(image), 16)
+    phash, look = seen(image)
+    looks = Looks.of([(phash, look, *image.size)])
+    assert len(look) == 2 * SIZE
+    assert int(looks.whole[0]) == int(phash, 16)
     assert looks.grey.shape == (1, 2, 64)
     assert abs(int(looks.grey[0, 0].mean()) - np.asarray(image.convert("L")).mean()) < 3
 
@@ -138,7 +139,8 @@ def test_pairs_of_old_photos_stay_when_photos_are_added_even_in_full_buckets(mon
 def test_thousands_of_copies_of_one_picture_are_one_group() -> None:
     rng = np.random.default_rng(4)
     image = scene(5)
-    base, look = int(phash(image), 16), look_of(image)
+    phash, look = seen(image)
+    base = int(phash, 16)
     looks = Looks.of((f"{base ^ (1 << int(bit)):016x}", look, 300, 240) for bit in rng.integers(0, 64, 2_000))
     first, tied = look_alikes(looks)
     assert set(first.tolist()) == {0}

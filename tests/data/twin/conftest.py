@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from seeworth.data.dataset import Dataset, Row, prepare_folder, store_photo, write_dataset
-from seeworth.data.photo.decode import open_photo, phash
+from seeworth.data.photo.decode import open_photo
+from seeworth.data.photo.look import phash
 from seeworth.record import SPLITS
 from seeworth.task import Field, Task
 

@@ -12,7 +12,8 @@ import pytest
 from PIL import Image
 
 from seeworth.data.dataset import Dataset, Row, prepare_folder, store_photo, write_dataset
-from seeworth.data.photo.decode import open_photo, phash
+from seeworth.data.photo.decode import open_photo
+from seeworth.data.photo.look import phash
 from seeworth.data.twin.copies import find_copies, refuse
 from seeworth.data.twin.make import run
 from seeworth.errors import DataError

@@ -14,8 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ...errors import DataError, PhotoError
-from ..photo.decode import open_photo, read_photo
-from ..photo.look import look_of, phash
+from ..photo.decode import glance, read_photo
 from ..workers import in_order, processors
 
 _FEW = 200  # photos; one process is done with them before others have started
@@ -61,11 +60,11 @@ def look_at(folder: Path, photo: Named) -> Seen:
         if not _NAME.fullmatch(photo.file_name) or path.resolve() != path:
             raise PhotoError("outside", f"{photo.file_name!r} is no photo of this folder, or a link")
         data = read_photo(path)
-        image = open_photo(data)
-        if (found := hashlib.sha256(data).hexdigest()) != photo.sha256:
-            raise PhotoError("changed", f"its bytes are not those that were stored: SHA-256 {found[:12]}…, expected {photo.sha256[:12]}…")
-        if image.size != (photo.width, photo.height):
-            raise PhotoError("size_differs", f"{image.width} x {image.height} pixels, the table says {photo.width} x {photo.height}")
+        found = glance(data)
+        if (digest := hashlib.sha256(data).hexdigest()) != photo.sha256:
+            raise PhotoError("changed", f"its bytes are not those that were stored: SHA-256 {digest[:12]}…, expected {photo.sha256[:12]}…")
+        if (found.width, found.height) != (photo.width, photo.height):
+            raise PhotoError("size_differs", f"{found.width} x {found.height} pixels, the table says {photo.width} x {photo.height}")
     except PhotoError as problem:
         return Seen("", "", problem.code, str(problem))
-    return Seen(phash(image), look_of(image))
+    return Seen(found.phash, found.look)

@@ -32,6 +32,7 @@ _TABLES = {
     "used": "(file_name TEXT PRIMARY KEY) WITHOUT ROWID",
     "refused": "(row INTEGER PRIMARY KEY, code TEXT, line TEXT)",
 }
+_PUT = "INSERT OR REPLACE INTO photo VALUES (?, ?, ?, ?)"
 
 
 class Job(NamedTuple):
@@ -119,8 +120,13 @@ class Ledger:
 
     def put(self, key: bytes, stored: Stored, state: str = "", *, final: bool = True) -> None:
         """Note what became of a photo. `final` False: it is tried again when the import is continued."""
-        line = (key, state, final, json.dumps(asdict(stored)))
-        self._db.execute("INSERT OR REPLACE INTO photo VALUES (?, ?, ?, ?)", line)
+        self._db.execute(_PUT, (key, state, final, json.dumps(vars(stored))))
+
+    def put_all(self, photos: Iterable[tuple[bytes, Stored, str]]) -> None:
+        """Note what became of some photos, as (key, stored, state), in one transaction."""
+        self._db.execute("BEGIN")
+        self._db.executemany(_PUT, [(key, state, True, json.dumps(vars(stored))) for key, stored, state in photos])
+        self._db.execute("COMMIT")
 
     def add_jobs(self, jobs: Iterable[tuple[bytes, str, str]]) -> None:
         """Photos to fetch, as (key, host, url); the same one twice is one."""

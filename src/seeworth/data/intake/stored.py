@@ -13,8 +13,7 @@ from pathlib import Path
 
 from ...errors import PhotoError
 from ...files import write_whole
-from ..photo.decode import normalise, open_photo, read_photo
-from ..photo.look import look_of
+from ..photo.decode import glance, normalise, read_photo
 
 PHOTOS = "photos"
 
@@ -36,11 +35,11 @@ class Stored:
 def store(folder: Path, photo: Path | bytes) -> Stored:
     """One photo, from its file or its bytes, decoded and put into the dataset folder. Raises OSError when it cannot be written."""
     try:
-        data, extension, width, height, phash, look = normalise(photo if isinstance(photo, bytes) else read_photo(photo, resolved=True))
+        data, extension, seen = normalise(photo if isinstance(photo, bytes) else read_photo(photo, resolved=True))
     except PhotoError as problem:
         return Stored(code=problem.code, reason=str(problem))
     file_name, sha256 = store_photo(folder, data, extension)
-    return Stored(file_name, sha256, width, height, phash, look)
+    return Stored(file_name, sha256, *seen)
 
 
 def crashed(photo: Path | bytes) -> Stored:
@@ -56,7 +55,7 @@ def adopt(folder: Path, photo: tuple[Path, Stored]) -> Stored | None:
         data = read_photo(path)
         if hashlib.sha256(data).hexdigest() != before.sha256:
             return None
-        look = look_of(open_photo(data))
+        look = glance(data).look
     except PhotoError:
         return None
     store_photo(folder, data, path.suffix[1:])

@@ -20,8 +20,6 @@ import pyarrow.parquet as pq
 from ...errors import PhotoError
 from ...settings import ImportSettings
 from ..dataset import METADATA, Dataset
-from ..download.fetch import Fetch
-from ..download.request import Downloader
 from ..download.url import host_of, web_url
 from ..metadata import FURTHER
 from ..progress import metered
@@ -30,7 +28,7 @@ from ..workers import Workers
 from .ledger import Ledger, key_of, state_of
 from .stored import Stored, adopt, crashed, store
 
-_CHUNK = 8  # photos that a worker is given at once
+_CHUNK = 16  # photos that a worker is given at once
 _CHUNK_BYTES = 1 << 20  # of photos that stand in their rows
 _JOBS = 1000  # URLs noted in one transaction
 
@@ -102,12 +100,15 @@ class _Taker:
 
     def _collect(self) -> None:
         for future in wait(self.running, return_when=FIRST_COMPLETED).done:
-            for (key, state), stored in zip(self.running.pop(future), future.result(), strict=True):
-                self.ledger.put(key, stored, state)
-                self.under_way.discard(key)
+            photos = self.running.pop(future)
+            self.ledger.put_all((key, stored, state) for (key, state), stored in zip(photos, future.result(), strict=True))
+            self.under_way.difference_update(key for key, _ in photos)
 
 
 async def _fetch(settings: ImportSettings, ledger: Ledger, workers: Workers, jobs: int) -> None:
+    from ..download.fetch import Fetch  # here, for aiohttp takes a tenth of a second to load
+    from ..download.request import Downloader
+
     downloader = Downloader(
         settings.output, connections=settings.connections, timeout=settings.timeout, allow_private=settings.allow_private_addresses
     )
@@ -130,10 +131,9 @@ def _reuse(earlier: Path, folder: Path, ledger: Ledger, workers: Workers) -> int
         chunks = [window[start : start + _CHUNK] for start in range(0, len(window), _CHUNK)]
         futures = [workers.submit(partial(adopt, folder), [photo for _, photo in chunk], lambda _: None) for chunk in chunks]
         for chunk, future in zip(chunks, futures, strict=True):
-            for (key, _), stored in zip(chunk, future.result(), strict=True):
-                if stored:
-                    ledger.put(key, stored)
-                    count += 1
+            found = [(key, stored, "") for (key, _), stored in zip(chunk, future.result(), strict=True) if stored]
+            ledger.put_all(found)
+            count += len(found)
     ledger.drop_done_jobs()
     return count
 

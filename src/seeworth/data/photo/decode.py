@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 from PIL import Image, ImageFile
 from PIL.AvifImagePlugin import AvifImageFile
@@ -26,10 +27,10 @@ from PIL.WebPImagePlugin import WebPImageFile
 
 from ...errors import PhotoError
 from .headers import FORMATS, MAX_PIXELS, Header, check_size, read_exif, read_header
-from .look import look_of, phash
+from .look import SEEN, seen
 from .pixels import to_rgb
 
-__all__ = ["FORMATS", "MAX_BYTES", "MAX_PIXELS", "MIN_SIDE", "normalise", "open_photo", "photo_size", "read_photo"]
+__all__ = ["FORMATS", "MAX_BYTES", "MAX_PIXELS", "MIN_SIDE", "Photo", "glance", "normalise", "open_photo", "photo_size", "read_photo"]
 
 MAX_BYTES = 64 * 2**20
 MIN_SIDE = 8  # pixels; below it a shop's photo is a spacer or a tracking pixel
@@ -53,7 +54,7 @@ def open_photo(photo: Path | bytes) -> Image.Image:
     too_large (over the pixels that `headers` allows a format), damaged (cut short, too), unsupported (floating point,
     Lab, rare encodings).
     """
-    return _decode(photo if isinstance(photo, bytes) else read_photo(photo))[0]
+    return _decode(photo if isinstance(photo, bytes) else read_photo(photo)).image
 
 
 def photo_size(photo: Path | bytes) -> tuple[int, int]:
@@ -71,11 +72,14 @@ def read_photo(path: Path, *, resolved: bool = False) -> bytes:
     flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0) | (getattr(os, "O_NOFOLLOW", 0) if resolved else 0)
     try:
         _need_regular(path, path.stat())  # before opening: opening a device may do something, opening a FIFO waits for ever
-        with os.fdopen(os.open(path, flags), "rb") as file:
-            _need_regular(path, os.fstat(file.fileno()))  # it may have been replaced meanwhile
-            if resolved and path.resolve() != path:
+        with os.fdopen(os.open(path, flags), "rb", buffering=0) as file:
+            status = os.fstat(file.fileno())  # it may have been replaced meanwhile
+            _need_regular(path, status)
+            if resolved and os.path.realpath(path) != os.fspath(path):
                 raise PhotoError("outside", f"{path}: a folder on the way was replaced by a link while photos were read")
-            data = file.read(MAX_BYTES + 1) or b""  # None: a file of the kernel's that has nothing to say now
+            data = file.read(status.st_size + 1) or b""  # None: a file of the kernel's that has nothing to say now
+            while len(data) <= MAX_BYTES and (more := file.read(MAX_BYTES)):  # it grew, or did not tell its size
+                data += more
     except FileNotFoundError as problem:
         raise PhotoError("missing", f"there is no file {path}") from problem
     except (OSError, ValueError) as problem:  # ValueError: a NUL in the path
@@ -84,23 +88,40 @@ def read_photo(path: Path, *, resolved: bool = False) -> bytes:
     return data
 
 
-def normalise(data: bytes) -> tuple[bytes, str, int, int, str, str]:
-    """What a dataset folder stores of a photo, and how it looks: (bytes, extension, width, height, phash, look).
+class Photo(NamedTuple):
+    """What a dataset folder knows of a photo as it is seen, in pixels and as `look` has it."""
+
+    width: int
+    height: int
+    phash: str
+    look: str
+
+
+def glance(data: bytes) -> Photo:
+    """How large a photo is and how it looks. Opens what `open_photo` opens, and raises PhotoError for what that raises it for."""
+    return _photo(_decode(data, small=True))
+
+
+def normalise(data: bytes) -> tuple[bytes, str, Photo]:
+    """What a dataset folder stores of a photo, and how it looks: (bytes, extension, what `glance` tells of it).
 
     `open_photo` gives the same pixels for what comes out as for what went in. A plain RGB JPEG or PNG that stands
     upright is kept byte for byte, its metadata with it; anything else becomes a PNG. Raises PhotoError as `open_photo`
     does, and with code too_small below MIN_SIDE pixels.
     """
-    image, plain = _decode(data)
-    if min(image.size) < MIN_SIDE:
-        raise PhotoError("too_small", f"{image.width} x {image.height} pixels, expected at least {MIN_SIDE} on each side")
-    extension = {"JPEG": "jpg", "PNG": "png"}.get(plain, "png")
-    if not plain:
+    decoded = _decode(data, small=True)
+    if min(decoded.size) < MIN_SIDE:
+        raise PhotoError("too_small", f"{decoded.size[0]} x {decoded.size[1]} pixels, expected at least {MIN_SIDE} on each side")
+    if not decoded.plain:
         buffer = io.BytesIO()
         # runs alone: of photos a tenth smaller than level 3 and in two thirds of its time, a fifth of level 6
-        image.save(buffer, "PNG", compress_level=1, compress_type=3)
+        decoded.image.save(buffer, "PNG", compress_level=1, compress_type=3)
         data = buffer.getvalue()
-    return data, extension, image.width, image.height, phash(image), look_of(image)
+    return data, {"JPEG": "jpg"}.get(decoded.plain, "png"), _photo(decoded)
+
+
+def _photo(decoded: _Decoded) -> Photo:
+    return Photo(*decoded.size, *seen(decoded.image, decoded.extent))
 
 
 def _need_regular(path: Path, status: os.stat_result) -> None:
@@ -115,11 +136,34 @@ def _need_light(where: object, size: int) -> None:
         raise PhotoError("too_heavy", f"{where}: over {MAX_BYTES // 2**20} MB, the most a photo file may have")
 
 
-def _decode(data: bytes) -> tuple[Image.Image, str]:
-    """The RGB picture, and the format's name when the bytes are already a plain upright RGB JPEG or PNG, else ""."""
+class _Decoded(NamedTuple):
+    """A photo as an RGB picture.
+
+    Attributes:
+        image: perhaps smaller than the photo. size: of the photo, in pixels. extent: of the photo, in pixels of `image`.
+        plain: the format's name when the bytes are an upright RGB JPEG or PNG, else "".
+    """
+
+    image: Image.Image
+    size: tuple[int, int]
+    extent: tuple[float, float]
+    plain: str
+
+
+def _decode(data: bytes, *, small: bool = False) -> _Decoded:
+    """The photo as it is seen; with `small`, a plain JPEG only as large as `look` wants it.
+
+    libjpeg then makes a half, a quarter or an eighth of the pixels in about half the time. It reads every coded bit of the file
+    all the same, so what is damaged or cut short is found as well.
+    """
     header, file, plain = _begin(data)
+    size, drafted = file.size, None
     with _told(header):
-        return to_rgb(header, file, lambda: _start(header)), header.format if plain else ""
+        if small and plain and header.format == "JPEG":
+            drafted = file.draft("RGB", (SEEN, SEEN))
+        image = to_rgb(header, file, lambda: _start(header))
+    extent = drafted[1][2:] if drafted else image.size
+    return _Decoded(image, size if plain else image.size, extent, header.format if plain else "")
 
 
 def _begin(data: bytes) -> tuple[Header, ImageFile.ImageFile, bool]:

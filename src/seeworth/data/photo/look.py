@@ -17,6 +17,7 @@ import math
 from array import array
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TypeAlias
 
 import numpy as np
@@ -33,8 +34,7 @@ FLAT = 2.0  # grey levels; a picture with less contrast is blank, and its hash i
 GREYS, COLOURS = 64, 32  # bytes: 8 x 8 of Y, 4 x 4 of Cb and of Cr
 SIZE = 8 + 2 * GREYS + COLOURS
 
-_THIN = 256
-_COSINES = np.cos(np.pi * np.arange(8)[:, None] * (2 * np.arange(32)[None, :] + 1) / 64)  # float64[frequency, place], the DCT-II
+SEEN = 48  # pixels of the shorter side that are enough for all this
 
 Ints: TypeAlias = NDArray[np.int64]
 Hashes: TypeAlias = NDArray[np.uint64]
@@ -42,40 +42,64 @@ Bytes: TypeAlias = NDArray[np.uint8]
 Flags: TypeAlias = NDArray[np.bool_]
 
 
-def phash(image: Image.Image, box: tuple[float, float, float, float] | None = None) -> str:
+def phash(image: Image.Image) -> str:
     """Perceptual hash: 64 bits as 16 hex digits, near in Hamming distance when the pictures look alike.
 
-    The picture, or the part of it in `box` (left, upper, right, lower edge in pixels), as 32 x 32 grey values, its
-    two-dimensional DCT-II, and of the 8 x 8 lowest frequencies whether each lies above their median (C. Zauner,
-    "Implementation and Benchmarking of Perceptual Image Hash Functions", 2010, in the form of the Python package imagehash).
+    The two-dimensional DCT-II of the grey picture, and of its 8 x 8 lowest frequencies whether each lies above their median
+    (C. Zauner, "Implementation and Benchmarking of Perceptual Image Hash Functions", 2010).
     """
-    image = _thinned(image) if box is None else image
-    grey = np.asarray(image.convert("L").resize((32, 32), Image.Resampling.LANCZOS, box=box, reducing_gap=2.0), dtype=np.float64)
-    low = np.round(_COSINES @ grey @ _COSINES.T, 3)  # rounded: a blank picture must not be told by the noise of the sum
+    return seen(image)[0]
+
+
+def seen(image: Image.Image, extent: tuple[float, float] | None = None) -> tuple[str, str]:
+    """(phash, look) of a picture; a look is 2 x SIZE hex digits: the inner picture's phash, then Y whole and inner, Cb and Cr.
+
+    Args:
+        image: may have been shrunk, to no less than SEEN pixels a side.
+        extent: its true width and height, in its own pixels, when the last column and row stand for less than others.
+    """
+    wide, high = extent or image.size
+    step = max(1, min(image.size) // SEEN)
+    small = image if step == 1 else image.reduce(step)
+    across, down = _weights(wide, step), _weights(high, step)
+    grey, *colours = np.moveaxis(np.asarray(small.convert("YCbCr"), dtype=np.float64), 2, 0)
+    seen = down[:32] @ grey @ across[:32].T
+    blurs = [seen[16:24, 16:24], seen[24:, 24:], *(down[32:] @ colour @ across[32:].T for colour in colours)]
+    levels = np.concatenate([np.rint(blur).ravel() for blur in blurs]).astype(np.uint8)
+    return _above_median(seen[:8, :8]), _above_median(seen[8:16, 8:16]) + levels.tobytes().hex()
+
+
+def _above_median(low: NDArray[np.float64]) -> str:
+    low = np.round(low, 6)  # a blank picture must not be told by the noise of the sum
     middle = np.sort(low, axis=None)[31:33].sum() / 2  # the median; np.median takes as long as all the rest
     return np.packbits(low > middle).tobytes().hex()
 
 
-def _thinned(image: Image.Image) -> Image.Image:
-    """At most _THIN columns and rows of a photo: 64 samples for each of the 32 x 32 values, and not a look at each pixel."""
-    if max(image.size) <= _THIN:
-        return image
-    return image.resize((min(image.width, _THIN), min(image.height, _THIN)), Image.Resampling.NEAREST)
+@lru_cache(1024)
+def _weights(length: float, step: int) -> NDArray[np.float64]:
+    """float64[36, pixel]: what each pixel of a side adds to a hash or to a blur, exact however the pixels lie.
+
+    Rows 0 to 7 integrate cos(pi k x) over the side, x from 0 to 1, which is the DCT-II for small pixels; 8 to 15 do over the inner
+    part of the side. Rows 16 to 23 and 24 to 31 are averages of eighths, whole and inner, 32 to 35 of quarters, each with a half of
+    either neighbour: triangles, so that a small shift changes little.
+
+    Args:
+        length: of the side. step: of a pixel.
+    """
+    edges = np.minimum(np.arange(0, length + step, step), length) / length
+    inner = np.clip((edges - MARGIN) / (1 - 2 * MARGIN), 0, 1)
+    return np.concatenate([_waves(edges), _waves(inner), _triangles(edges, 8), _triangles(inner, 8), _triangles(edges, 4)])
 
 
-def look_of(image: Image.Image) -> str:
-    """An RGB picture's look: 2 x SIZE hex digits, the inner picture's phash, then Y whole and inner, Cb and Cr."""
-    small = _thinned(image).resize((64, 64), Image.Resampling.BOX, reducing_gap=2.0)  # what follows is cheap, however large the photo
-    edge = 64 * MARGIN
-    inner = (edge, edge, 64 - edge, 64 - edge)
-    grey, blue, red = small.convert("YCbCr").split()
-    parts = (_blurred(grey, 8), _blurred(grey, 8, inner), _blurred(blue, 4), _blurred(red, 4))
-    return phash(grey, inner) + b"".join(parts).hex()
+def _waves(edges: NDArray[np.float64]) -> NDArray[np.float64]:
+    turns = np.pi * np.arange(1, 8)[:, None]
+    return np.diff(np.concatenate([edges[None], np.sin(turns * edges) / turns]))
 
 
-def _blurred(channel: Image.Image, side: int, box: tuple[float, float, float, float] | None = None) -> bytes:
-    """side x side levels; each takes in its neighbours too (bilinear), so that a small shift changes little."""
-    return channel.resize((side, side), Image.Resampling.BILINEAR, box=box).tobytes()
+def _triangles(edges: NDArray[np.float64], count: int) -> NDArray[np.float64]:
+    away = np.clip(edges * count - np.arange(count)[:, None] - 0.5, -1, 1)
+    parts = np.diff(away - away * np.abs(away) / 2)  # the integral of 1 - |x|
+    return np.asarray(parts / parts.sum(axis=1, keepdims=True))
 
 
 @dataclass(frozen=True)

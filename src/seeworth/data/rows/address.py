@@ -6,9 +6,10 @@ nothing of how a file is decoded or how a URL is fetched.
 
 from __future__ import annotations
 
+import os
 import re
+import stat
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import TypeAlias
 
@@ -16,6 +17,10 @@ from ...errors import PhotoError
 from .cells import MISSING, shown
 
 MAX_PATH = 4096  # characters; what Linux takes
+
+_SHELVES = 4096  # folders whose place is remembered
+_WEB = re.compile(r"(?i)https?://")
+_SCHEME = re.compile(r"(?i)[a-z][a-z0-9+.-]*://|(data|file|blob):|//")
 
 
 @dataclass(frozen=True)
@@ -42,32 +47,65 @@ class EmbeddedPhoto:
 Address: TypeAlias = LocalPhoto | RemotePhoto | EmbeddedPhoto
 
 
+class Home:
+    """The folder of a source's photos, and where its sub-folders really lie, which is looked up once for all the photos in one."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._shelves: dict[str, str | None] = {}
+
+    def address_of(self, cell: str) -> LocalPhoto | RemotePhoto:
+        """The photo that a cell names: a file, which must lie in the folder, or an http(s) URL.
+
+        Raises PhotoError with code photo_missing (an empty cell), bad_address (another scheme), missing (no path at all)
+        or outside (a path or a link that leaves the folder).
+        """
+        name = cell.strip()
+        if name.lower() in MISSING or name.lower() == "nan":
+            raise PhotoError("photo_missing", f"expected the path or URL of a photo, found {shown(cell)}")
+        if _SCHEME.match(name):
+            if _WEB.match(name):
+                return RemotePhoto(name)
+            raise PhotoError("bad_address", f"expected a path or an http(s) URL, found {shown(name)}")
+        if len(name) > MAX_PATH:
+            raise PhotoError("missing", f"{shown(name)} is no path: {len(name)} characters, expected at most {MAX_PATH}")
+        try:
+            path = self._lies_at(name.replace("\\", "/"))
+        except (OSError, ValueError, RuntimeError) as problem:  # a NUL, a name too long, links in a circle
+            raise PhotoError("missing", f"{shown(name)} is no path: {problem}") from problem
+        if path is None:
+            raise PhotoError("outside", f"{shown(name)} leaves the folder {self.folder}")
+        return LocalPhoto(path)
+
+    def _lies_at(self, name: str) -> Path | None:
+        """Where a name in the folder leads, links followed; None: out of it. Most photos are no link: one look at each tells.
+
+        That a folder on the way may have become a link since, is found when the photo is read.
+        """
+        shelf, _, last = name.rpartition("/")
+        if last not in ("", ".", "..") and not name.startswith("/"):
+            if shelf not in self._shelves:
+                if len(self._shelves) >= _SHELVES:
+                    self._shelves.clear()
+                self._shelves[shelf] = self._inside(shelf)
+            if (place := self._shelves[shelf]) is not None and not _is_link(path := f"{place.rstrip('/')}/{last}"):
+                return Path(path)
+        found = self._inside(name)
+        return None if found is None else Path(found)
+
+    def _inside(self, name: str) -> str | None:
+        home = self.folder.resolve()
+        path = (home / name).resolve()
+        return str(path) if path.is_relative_to(home) else None
+
+
 def address_of(folder: Path, cell: str) -> LocalPhoto | RemotePhoto:
-    """The photo that a cell names: a file, which must lie in `folder`, or an http(s) URL.
+    """The photo that one cell names, see `Home.address_of`."""
+    return Home(folder).address_of(cell)
 
-    Raises PhotoError with code photo_missing (an empty cell), bad_address (another scheme), missing (no path at all)
-    or outside (a path or a link that leaves the folder).
-    """
-    name = cell.strip()
-    if name.lower() in MISSING | {"nan"}:
-        raise PhotoError("photo_missing", f"expected the path or URL of a photo, found {shown(cell)}")
-    if re.match(r"(?i)https?://", name):
-        return RemotePhoto(name)
-    if re.match(r"(?i)[a-z][a-z0-9+.-]*://|(data|file|blob):|//", name):
-        raise PhotoError("bad_address", f"expected a path or an http(s) URL, found {shown(name)}")
-    if len(name) > MAX_PATH:
-        raise PhotoError("missing", f"{shown(name)} is no path: {len(name)} characters, expected at most {MAX_PATH}")
+
+def _is_link(path: str) -> bool:
     try:
-        home = _resolved(folder)
-        path = (home / name.replace("\\", "/")).resolve()
-    except (OSError, ValueError, RuntimeError) as problem:  # a NUL, a name too long, links in a circle
-        raise PhotoError("missing", f"{shown(name)} is no path: {problem}") from problem
-    if not path.is_relative_to(home):
-        raise PhotoError("outside", f"{shown(name)} leaves the folder {folder}")
-    return LocalPhoto(path)
-
-
-@lru_cache(8)
-def _resolved(folder: Path) -> Path:
-    """The folder of a source, which is the same for all its rows."""
-    return folder.resolve()
+        return stat.S_ISLNK(os.lstat(path).st_mode)
+    except OSError:  # it is told when the photo is read
+        return False

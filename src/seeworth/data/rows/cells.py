@@ -78,6 +78,8 @@ _SPACED = re.compile(rf"(?<![\d.,])\d{{1,3}}({_GAP})\d{{3}}(?:\1\d{{3}})*(?!\d)"
 _SIGNS = str.maketrans("−＋－，．､،٬٫＄￥￡￦％", "-+-,.,,'.$¥£₩%")  # signs of other scripts; ٬ parts thousands, ٫ is decimal
 _CELL = re.compile(r"(?P<before>[^\d.,+-]*)(?P<sign>[+-]?)(?P<between>[^\d.,+-]*)(?P<body>[.,]?\d[\d.,]*(?:e[+-]?\d+)?)(?P<after>\D*)")
 _GROUPS = {mark: re.compile(rf"\d{{1,3}}(?:{re.escape(mark)}\d{{2,3}})*{re.escape(mark)}\d{{3}}") for mark in ".,"}  # 1,290,000; 12,90,000
+_WORD = re.compile(r"[0-9A-Za-z]")
+_PLAIN = re.compile(r"[0-9]{1,18}(?:\.[0-9]{1,2})?")  # nothing to part, to clean or to translate: most cells
 _EXPONENT = re.compile(r"\d+(?:\.\d+)?e[+\-]?\d{1,3}")
 
 
@@ -114,7 +116,9 @@ def clean_lines(text: str) -> str:
 
 def is_blank(text: str) -> bool:
     """Whether cleaned text shows nothing, or only says that there is none."""
-    return text.lower() in _NO_TEXT or all(char in _BLANKS or unicodedata.category(char) in ("Cf", "Zs", "Mn", "Me") for char in text)
+    if text.lower() in _NO_TEXT:
+        return True
+    return not _WORD.match(text) and all(char in _BLANKS or unicodedata.category(char) in ("Cf", "Zs", "Mn", "Me") for char in text)
 
 
 def shown(cell: str) -> str:
@@ -153,7 +157,9 @@ class NumberFormat:
         """Decide from all cells of a column; see the rule at the top."""
         votes: Counter[str] = Counter()
         for cell in cells:
-            if match := _match(cell):
+            if _PLAIN.fullmatch(cell):
+                votes["." if "." in cell else ""] += 1
+            elif match := _match(cell):
                 votes[_mark_shown(match["body"])] += 1
         points, commas = votes["."], votes[","]
         mixed = min(points, commas) > 0 and 100 * min(points, commas) >= points + commas
@@ -176,6 +182,8 @@ class NumberFormat:
         Raises CellError, whose code is number_missing, number_not_finite (nan, inf), number_unreadable,
         number_ambiguous (in a mixed column) or unit_differs (a currency or measure beside it that is not `unit`).
         """
+        if _PLAIN.fullmatch(cell) and (self.mark == "." or "." not in cell):
+            return Decimal(cell)
         bare = clean_text(cell)
         if bare.lower() in MISSING:
             raise CellError("number_missing", f"expected a number, found {shown(bare)}")

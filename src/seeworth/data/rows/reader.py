@@ -16,7 +16,7 @@ from ...record import Split, Value
 from ...task import Field, Task, valid_value
 from ..dataset import Rejected
 from ..sources import Source, SourceRow
-from .address import Address, EmbeddedPhoto, LocalPhoto, address_of
+from .address import Address, EmbeddedPhoto, Home, LocalPhoto
 from .cells import CellError, NumberFormat, clean_text, is_blank, shown
 from .columns import Columns
 from .photocell import first_photo
@@ -62,7 +62,7 @@ class RowReader:
     def __init__(self, source: Source, task: Task, columns: Columns) -> None:
         self.task = task
         self.columns = columns
-        self.photos = source.photos
+        self.home = Home(source.photos)
         self.formats = {one.name: self._format(source, columns.fields[one.name]) for one in task.fields if one.kind == "number"}
         self.max_text = source.max_text
         self._others = _others(source.columns, columns)
@@ -140,14 +140,14 @@ class RowReader:
             return EmbeddedPhoto(embedded)
         first, count = first_photo(cell)
         if count > 1 and self._is_file(cell):  # a name with a comma in it
-            return address_of(self.photos, cell)
+            return self.home.address_of(cell)
         self._several += count > 1 and row.number > self._last
         self._last = max(self._last, row.number)
-        return address_of(self.photos, first)
+        return self.home.address_of(first)
 
     def _is_file(self, cell: str) -> bool:
         try:
-            whole = address_of(self.photos, cell)
+            whole = self.home.address_of(cell)
         except PhotoError:
             return False
         return isinstance(whole, LocalPhoto) and whole.path.is_file()

@@ -23,8 +23,7 @@ from ...task import Field, Task
 from ..dataset import Row, prepare_folder, store_photo, write_dataset, write_table_note
 from ..draw.catalogue import CUT, KINDS, SIGMA, Product, title
 from ..draw.scene import draw
-from ..photo.decode import open_photo
-from ..photo.look import phash
+from ..photo.decode import glance
 from ..progress import quarters
 from ..split.deal import split_of
 from ..workers import in_order, processors
@@ -163,11 +162,11 @@ def _lines_of(part: Part) -> str:
 def _row(folder: Path, seed: int, size: int, number: int, product: Product) -> Row:
     """Draw one product, store its photo, and tell what is known of it."""
     data = draw(product.traits, size, np.random.default_rng([seed, number]))
-    image = open_photo(data)
+    seen = glance(data)
     file_name, sha256 = store_photo(folder, data, "jpg")
     values = _values(product, file_name)
     split = split_of(product.code, seed)
-    return Row(f"r{number:05d}", file_name, product.code, split, image.width, image.height, sha256, phash(image), values)
+    return Row(f"r{number:05d}", file_name, product.code, split, seen.width, seen.height, sha256, seen.phash, values)
 
 
 def _values(product: Product, file_name: str) -> dict[str, Value]:

@@ -13,7 +13,6 @@ from decimal import Decimal
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from .jsonl import json_text
 from .source import SourceRow, proper_row
@@ -78,6 +77,8 @@ def _row(number: int, cells: dict[str, Any], embedded: dict[str, bytes]) -> Sour
 
 def _texts(array: Any) -> list[Any]:
     """The cells of a column; "" for null and for NaN, BROKEN for what cannot be read."""
+    import pyarrow.compute as pc  # here, and not for tables that need none: it takes long to load
+
     if pa.types.is_dictionary(array.type):
         if len(array) * _longest(array.dictionary) > _DECODED:
             return _shared(array, _text)
@@ -98,6 +99,8 @@ def _texts(array: Any) -> list[Any]:
 
 def _longest(values: Any) -> int:
     """Bytes of the longest text among values; 0 when they are no text."""
+    import pyarrow.compute as pc
+
     return (pc.max(pc.binary_length(values)).as_py() or 0) if is_words(values.type) else 0
 
 

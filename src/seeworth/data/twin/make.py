@@ -20,8 +20,7 @@ from ...errors import SettingsError
 from ...files import write_whole
 from ...settings import SampleSettings
 from ..dataset import Dataset, Row, prepare_folder, store_photo, write_dataset, write_table_note
-from ..photo.decode import open_photo
-from ..photo.look import phash
+from ..photo.decode import glance, open_photo
 from ..progress import quarters
 from ..sample.run import check, summary
 from ..sample.table import TableFile, as_csv
@@ -158,7 +157,7 @@ def _row(maker: Maker, draft: Draft, role: Role, place: int, copies: list[Copy])
     image = open_photo(data)
     file_name, sha256 = store_photo(maker.settings.output, data, "jpg")
     bare = _bare(maker.structure, draft, file_name)
-    row = Row(bare.id, file_name, bare.group, bare.split, image.width, image.height, sha256, phash(image), bare.values)
+    row = Row(bare.id, file_name, bare.group, bare.split, image.width, image.height, sha256, glance(data).phash, bare.values)
     copies.extend(maker.real.copies(row, image))
     return row
 

@@ -51,6 +51,10 @@ class Alone:
         """Each number, summed over the processes."""
         return numbers
 
+    def summed(self, number: Tensor) -> Tensor:
+        """A number on the device, summed over the processes; alone, nobody waits for it."""
+        return number
+
     def wait(self) -> None:
         """Until all processes are here."""
 
@@ -82,8 +86,8 @@ class Alone:
         """Gradients of a loss, added to those that are there."""
         loss.backward()  # type: ignore[no-untyped-call]
 
-    def update(self, model: nn.Module, optimizer: Optimizer, scaler: torch.amp.GradScaler, largest: float) -> float:
-        """Scale the gradients down to a norm of `largest`, step, and forget them; return the norm they had.
+    def update(self, model: nn.Module, optimizer: Optimizer, scaler: torch.amp.GradScaler, largest: float) -> Tensor:
+        """Scale the gradients down to a norm of `largest`, step, and forget them; return the norm they had, on the device.
 
         What is trained and got no gradient, as the projector in a step without photos, steps with a gradient of zeros: whether
         there was a photo may then differ from one process to the next, and the step is still the same as on one.
@@ -99,9 +103,9 @@ class Alone:
         optimizer.zero_grad(set_to_none=True)
         return norm
 
-    def clip(self, trained: list[nn.Parameter], largest: float) -> float:
-        """Scale the gradients down to a norm of `largest`; return the norm they had."""
-        return float(nn.utils.clip_grad_norm_(trained, largest))
+    def clip(self, trained: list[nn.Parameter], largest: float) -> Tensor:
+        """Scale the gradients down to a norm of `largest`; return the norm they had, on the device."""
+        return nn.utils.clip_grad_norm_(trained, largest)
 
     def weights(self, model: nn.Module) -> dict[str, Tensor]:
         """What is trained, whole, by name without any wrapper's prefix; on the main process, nothing on the others."""

@@ -54,7 +54,8 @@ class Sharded(Together):
         more: dict[str, Any] = {"offload_policy": CPUOffloadPolicy()} if self.offload else {}
         for layer in layers:
             fully_shard(layer, mesh=mesh, reshard_after_forward=self.reshard, **more)
-        return fully_shard(model, mesh=mesh, reshard_after_forward=False, **more)
+        fully_shard(model, mesh=mesh, reshard_after_forward=False, **more)
+        return model
 
     def join(self, model: nn.Module, optimizer: Optimizer) -> nn.Module:
         if isinstance(optimizer, MuonWithAdamW):
@@ -66,11 +67,10 @@ class Sharded(Together):
         model.set_requires_gradient_sync(last)
         return nullcontext()
 
-    def clip(self, trained: list[nn.Parameter], largest: float) -> float:
-        norm = nn.utils.get_total_norm([one.grad for one in trained if one.grad is not None])
-        whole = norm.to(self.device).full_tensor() if isinstance(norm, DTensor) else norm
+    def clip(self, trained: list[nn.Parameter], largest: float) -> Tensor:
+        whole = whole_of(nn.utils.get_total_norm([one.grad for one in trained if one.grad is not None]), self.device)
         nn.utils.clip_grads_with_norm_(trained, largest, whole)
-        return float(whole)
+        return whole
 
     def _gather(self, one: Tensor) -> Tensor | None:
         whole = whole_of(one.detach(), self.device)
@@ -118,4 +118,6 @@ def fill(model: nn.Module, weights: Iterator[tuple[str, Tensor]]) -> None:
 
 def whole_of(one: Tensor, device: torch.device) -> Tensor:
     """A tensor put together from the slices of all processes; a whole one as it is."""
-    return one.to(device).full_tensor() if isinstance(one, DTensor) else one
+    sliced: Any = one
+    whole: Tensor = sliced.to(device).full_tensor() if isinstance(one, DTensor) else one
+    return whole

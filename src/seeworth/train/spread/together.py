@@ -64,6 +64,9 @@ class Together(Alone):
         dist.all_reduce(summed)
         return tuple(summed.tolist())
 
+    def summed(self, number: Tensor) -> Tensor:
+        return torch.tensor(self.sum(float(number))[0])
+
     def wait(self) -> None:
         self.sum(0.0)
 

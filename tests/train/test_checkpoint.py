@@ -1,0 +1,336 @@
+"""Checkpoints: every bit comes back, and whatever goes wrong leaves the one before."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+import seeworth.train.checkpoint as module
+from seeworth.errors import RunError
+from seeworth.train.checkpoint import (
+    Checkpoint,
+    check_checkpoint,
+    checkpoints,
+    find_checkpoint,
+    forget_after,
+    forget_checkpoints,
+    read_checkpoint,
+    to_cpu,
+    write_checkpoint,
+)
+from seeworth.train.optimizer import MuonWithAdamW
+
+STATE = {"best": {"loss": 0.1 + 0.2, "step": None}, "window": {"loss": 1e-17 / 3, "steps": 2}, "track": {}, "scaler": {}}
+
+
+def model_and_optimizer(kind: str) -> tuple[nn.Module, torch.optim.Optimizer]:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(6, 5), nn.LayerNorm(5), nn.Linear(5, 3))
+    matrices = [one for one in model.parameters() if one.ndim == 2]
+    other = [one for one in model.parameters() if one.ndim < 2]
+    groups = [
+        {"params": matrices, "name": "language/matrices", "lr": 1e-2, "weight_decay": 0.1},
+        {"params": other, "name": "language/other", "lr": 1e-3, "weight_decay": 0.0},
+    ]
+    return model, MuonWithAdamW(groups, betas=(0.8, 0.95)) if kind == "muon" else torch.optim.AdamW(groups, betas=(0.8, 0.95), fused=True)
+
+
+def steps(model: nn.Module, optimizer: torch.optim.Optimizer, first: int, last: int) -> None:
+    for number in range(first, last):
+        torch.manual_seed(number)
+        model(torch.randn(7, 6)).square().sum().backward()
+        optimizer.step()
+        optimizer.zero_grad()
+
+
+def saved(out: Path, step: int, model: nn.Module, optimizer: torch.optim.Optimizer) -> Path:
+    return write_checkpoint(out, Checkpoint(step, to_cpu(dict(model.named_parameters())), optimizer.state_dict(), STATE))
+
+
+@pytest.fixture(scope="module")
+def good(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with checkpoint-3."""
+    out = tmp_path_factory.mktemp("good")
+    model, optimizer = model_and_optimizer("adamw")
+    steps(model, optimizer, 0, 3)
+    saved(out, 3, model, optimizer)
+    return out
+
+
+@pytest.mark.parametrize("kind", ["adamw", "muon"])
+def test_a_training_that_went_through_a_checkpoint_is_bit_equal(kind: str, tmp_path: Path) -> None:
+    model, optimizer = model_and_optimizer(kind)
+    steps(model, optimizer, 0, 3)
+    folder = saved(tmp_path, 3, model, optimizer)
+    steps(model, optimizer, 3, 9)
+    other, again = model_and_optimizer(kind)
+    found = read_checkpoint(folder)
+    other.load_state_dict(dict(found.weights))
+    again.load_state_dict(dict(found.optimizer))
+    assert found.state["best"] == STATE["best"]
+    assert found.state["window"] == STATE["window"]
+    steps(other, again, 3, 9)
+    assert all(torch.equal(one, two) for one, two in zip(model.parameters(), other.parameters(), strict=True))
+    assert again.state_dict()["param_groups"] == optimizer.state_dict()["param_groups"]  # tuples are tuples
+    for number, state in optimizer.state_dict()["state"].items():
+        assert {name: value.dtype for name, value in state.items()} == {
+            name: value.dtype for name, value in again.state_dict()["state"][number].items()
+        }
+        assert all(torch.equal(value, again.state_dict()["state"][number][name]) for name, value in state.items())
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16, torch.float64, torch.int64, torch.uint8])
+def test_tensors_of_every_type_and_form_come_back(dtype: torch.dtype, tmp_path: Path) -> None:
+    weights = {"scalar": torch.ones((), dtype=dtype), "turned": torch.arange(6).view(2, 3).to(dtype).T, "none": torch.zeros(0, 3, dtype=dtype)}
+    optimizer = {"state": {0: {"step": torch.tensor(3.0), "turned": weights["turned"], "name": 4}}, "param_groups": [{"params": [0]}]}
+    found = read_checkpoint(write_checkpoint(tmp_path, Checkpoint(1, weights, optimizer, {})))
+    assert all(torch.equal(found.weights[name], one) and found.weights[name].dtype == dtype for name, one in weights.items())
+    assert torch.equal(found.optimizer["state"][0]["turned"], weights["turned"])
+    assert found.optimizer["state"][0]["name"] == 4
+
+
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.data())
+def test_one_flipped_bit_anywhere_is_found(good: Path, tmp_path: Path, data: st.DataObject) -> None:
+    shutil.rmtree(tmp_path / "checkpoint-3", ignore_errors=True)
+    folder = Path(shutil.copytree(good / "checkpoint-3", tmp_path / "checkpoint-3"))
+    path = folder / data.draw(st.sampled_from(["weights.safetensors", "optimizer.safetensors", "state.json"]))
+    whole = path.read_bytes()
+    at = data.draw(st.integers(0, len(whole) * 8 - 1))
+    torn = bytearray(whole)
+    torn[at // 8] ^= 1 << at % 8
+    path.write_bytes(torn)
+    try:
+        state = check_checkpoint(folder)
+    except RunError:
+        return
+    assert path.name == "state.json"  # a space between two words of the JSON, as another that means the same
+    assert state == check_checkpoint(good / "checkpoint-3")
+
+
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.data())
+def test_a_torn_file_is_found(good: Path, tmp_path: Path, data: st.DataObject) -> None:
+    shutil.rmtree(tmp_path / "checkpoint-3", ignore_errors=True)
+    folder = Path(shutil.copytree(good / "checkpoint-3", tmp_path / "checkpoint-3"))
+    path = folder / data.draw(st.sampled_from(["weights.safetensors", "optimizer.safetensors", "state.json"]))
+    os.truncate(path, data.draw(st.integers(0, path.stat().st_size - 2)))
+    with pytest.raises(RunError):
+        read_checkpoint(folder)
+
+
+@pytest.mark.parametrize("name", ["weights.safetensors", "optimizer.safetensors", "state.json"])
+def test_a_missing_file_is_told(good: Path, tmp_path: Path, name: str) -> None:
+    folder = Path(shutil.copytree(good / "checkpoint-3", tmp_path / "checkpoint-3"))
+    (folder / name).unlink()
+    with pytest.raises(RunError, match=name):
+        read_checkpoint(folder)
+    (folder / name).mkdir()
+    with pytest.raises(RunError, match=name):
+        read_checkpoint(folder)
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ("", "expected a checkpoint of seeworth"),
+        ("null", "is not the state"),
+        ("[1]", "is not the state"),
+        ('{"format": 1, "step": 3}', "is not the state"),
+        ('{"global_step": 3, "log_history": []}', "is not the state"),
+        ('{"format": 9, "seal": "a"}', "has format 9, expected 1"),
+        ('{"format": 1, "seal": "a", "step": 3}', "is not as it was written"),
+        ("\udcff", "expected a checkpoint of seeworth"),
+        ("[" * 100_000, "expected a checkpoint of seeworth"),
+    ],
+)
+def test_a_foreign_state_is_told_in_one_line(tmp_path: Path, words: str, told: str) -> None:
+    (tmp_path / "state.json").write_bytes(words.encode(errors="surrogateescape"))
+    with pytest.raises(RunError, match=told):
+        read_checkpoint(tmp_path)
+
+
+def test_a_changed_state_is_told(good: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(good / "checkpoint-3", tmp_path / "checkpoint-3"))
+    state = json.loads((folder / "state.json").read_text())
+    (folder / "state.json").write_text(json.dumps({**state, "step": 4}))
+    with pytest.raises(RunError, match="changed by hand"):
+        read_checkpoint(folder)
+
+
+CALLS = ["mkdir", "save weights", "save optimizer", "write state", "fsync", "rename"]
+
+
+@pytest.mark.parametrize("call", CALLS)
+@pytest.mark.parametrize("again", [False, True])
+def test_a_disk_that_fills_at_any_write_leaves_the_checkpoint_before(
+    call: str, again: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, optimizer = model_and_optimizer("adamw")
+    steps(model, optimizer, 0, 3)
+    first = saved(tmp_path, 3, model, optimizer)
+    steps(model, optimizer, 3, 4)
+    step = 3 if again else 4  # 3: the same one once more, as after a damaged one
+    with monkeypatch.context() as patch:
+        _fail(patch, call)
+        with pytest.raises(RunError, match=r"could not be written .*No space left") as told:
+            saved(tmp_path, step, model, optimizer)
+    if not (again and call == "rename"):
+        assert f"{first} is whole" in str(told.value)
+        assert check_checkpoint(first)["step"] == 3
+    assert {path.name for path in tmp_path.iterdir()} <= {"checkpoint-3"}
+    assert check_checkpoint(saved(tmp_path, step, model, optimizer))["step"] == step
+
+
+def _fail(patch: pytest.MonkeyPatch, call: str) -> None:
+    def full(*_: Any, **__: Any) -> Any:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    if call.startswith("save"):
+        save: Callable[..., None] = module.save_file
+        patch.setattr(module, "save_file", lambda tensors, path: full() if call.removeprefix("save ") in path.name else save(tensors, path))
+    elif call == "write state":
+        patch.setattr(module, "write_whole", full)
+    elif call == "fsync":
+        patch.setattr(os, "fsync", full)
+    else:
+        patch.setattr(Path, call, full)
+
+
+REALLY_FULL = """
+import resource, sys, torch
+from pathlib import Path
+from seeworth.errors import RunError
+from seeworth.train.checkpoint import Checkpoint, write_checkpoint, check_checkpoint
+out, kind = Path(sys.argv[1]), sys.argv[2]
+def made(step, numbers):
+    one = torch.ones(numbers)
+    return Checkpoint(step, {"w": one}, {"state": {0: {"m": one}}, "param_groups": [{"params": [0]}]}, {})
+first = write_checkpoint(out, made(1, 10))
+if kind == "limit":
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+try:
+    write_checkpoint(out, made(2, 10_000_000))
+except RunError as problem:
+    print(problem)
+check_checkpoint(first)
+print([path.name for path in out.iterdir()])
+"""
+
+
+def test_a_limit_on_the_files_size_leaves_the_checkpoint_before(tmp_path: Path) -> None:
+    told = _really_full(tmp_path, "limit")
+    assert "checkpoint-2 could not be written" in told[0]
+    assert "checkpoint-1 is whole: free some space" in told[0]
+    assert told[1:] == ["['checkpoint-1']"]
+
+
+def test_a_disk_that_is_really_full_leaves_the_checkpoint_before(tmp_path: Path) -> None:
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(tmp_path)], capture_output=True, check=False).returncode:
+        pytest.skip("a file system of 2 MB cannot be mounted here")
+    try:
+        told = _really_full(tmp_path, "disk")
+    finally:
+        subprocess.run(["umount", str(tmp_path)], check=True)
+    assert "checkpoint-2 could not be written" in told[0]
+    assert told[1:] == ["['checkpoint-1']"]
+
+
+def _really_full(out: Path, kind: str) -> list[str]:
+    done = subprocess.run([sys.executable, "-c", REALLY_FULL, str(out), kind], capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    return done.stdout.splitlines()
+
+
+def made(out: Path, *numbers: int) -> None:
+    for number in numbers:
+        (out / f"checkpoint-{number}").mkdir(exist_ok=True)
+        (out / f"checkpoint-{number}" / "state.json").write_text("{}")
+
+
+@pytest.mark.parametrize(
+    ("keep", "best", "kept"),
+    [
+        (1, None, {40}), (1, 40, {40}), (1, 20, {20, 40}), (2, None, {30, 40}), (2, 40, {30, 40}), (2, 10, {10, 40}),
+        (3, 10, {10, 30, 40}), (3, 30, {20, 30, 40}), (9, 10, {10, 20, 30, 40}), (2, 7, {30, 40}),
+    ],
+)  # fmt: skip
+def test_the_best_and_the_last_are_always_kept(tmp_path: Path, keep: int, best: int | None, kept: set[int]) -> None:
+    made(tmp_path, 10, 20, 30, 40)
+    (tmp_path / "checkpoint-25.unfinished").mkdir()
+    (tmp_path / "checkpoint-5.gone").mkdir()
+    (tmp_path / "checkpoint-best").mkdir()  # a user's own
+    forget_checkpoints(tmp_path, keep, None if best is None else f"checkpoint-{best}")
+    assert {path.name for path in tmp_path.iterdir()} == {f"checkpoint-{number}" for number in kept} | {"checkpoint-best"}
+
+
+@given(st.sets(st.integers(0, 200), min_size=1), st.integers(1, 5), st.data())
+def test_no_more_are_kept_than_asked_but_for_best_and_last(
+    tmp_path_factory: pytest.TempPathFactory, numbers: set[int], keep: int, data: st.DataObject
+) -> None:
+    out = tmp_path_factory.mktemp("keep")
+    made(out, *numbers)
+    best = data.draw(st.sampled_from(sorted(numbers)))
+    forget_checkpoints(out, keep, f"checkpoint-{best}")
+    kept = {int(path.name.removeprefix("checkpoint-")) for path in checkpoints(out)}
+    assert {best, max(numbers)} <= kept <= numbers
+    assert len(kept) == max(min(keep, len(numbers)), len({best, max(numbers)}))
+    others = sorted(numbers - {best, max(numbers)})
+    assert kept - {best, max(numbers)} == set(others[len(others) - len(kept - {best, max(numbers)}) :])
+
+
+def test_a_kill_while_checkpoints_are_forgotten_leaves_no_half_one_under_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made(tmp_path, 10, 20, 30)
+
+    def killed(path: Path, **_: Any) -> None:
+        next(iter(path.iterdir())).unlink()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(module.shutil, "rmtree", lambda path, **more: killed(path) if path.exists() else None)
+    with pytest.raises(KeyboardInterrupt):
+        forget_after(tmp_path, 10)
+    assert [path.name for path in checkpoints(tmp_path)] == ["checkpoint-20", "checkpoint-10"]
+    assert all((path / "state.json").exists() for path in checkpoints(tmp_path))
+    monkeypatch.undo()
+    forget_after(tmp_path, 10)
+    forget_checkpoints(tmp_path, 2, None)
+    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint-10"]
+
+
+def test_links_are_read_and_unlinked_and_what_they_point_to_stays(good: Path, tmp_path: Path) -> None:
+    elsewhere = Path(shutil.copytree(good / "checkpoint-3", tmp_path / "elsewhere"))
+    out = tmp_path / "out"
+    out.mkdir()
+    for name in ("checkpoint-3", "checkpoint-4.unfinished", "checkpoint-2.gone"):
+        (out / name).symlink_to(elsewhere)
+    found = find_checkpoint(out)
+    assert found is not None
+    assert read_checkpoint(found).step == 3
+    model, optimizer = model_and_optimizer("adamw")
+    steps(model, optimizer, 0, 1)
+    saved(out, 3, model, optimizer)
+    saved(out, 4, model, optimizer)
+    forget_checkpoints(out, 1, None)
+    assert [path.name for path in out.iterdir()] == ["checkpoint-4"]
+    assert check_checkpoint(elsewhere)["step"] == 3
+
+
+def test_the_last_is_the_one_of_most_steps_not_of_the_last_name(tmp_path: Path) -> None:
+    made(tmp_path, 9, 10, 100)
+    (tmp_path / "checkpoint-200").mkdir()  # nothing in it
+    (tmp_path / "checkpoint-300.unfinished").mkdir()
+    assert find_checkpoint(tmp_path) == tmp_path / "checkpoint-100"
+    assert find_checkpoint(tmp_path / "checkpoint-9") is None

@@ -62,7 +62,7 @@ def run(settings: EvaluateSettings, *, predictor: Predictor | None = None, conso
     with evaluation_folder(output, overwrite=settings.overwrite) as folder:
         started = time.perf_counter()
         answers = _answers(settings, inputs, predictor, folder, console)
-        if kept := getattr(predictor, "features", None):
+        if (kept := getattr(predictor, "features", None)) is not None:
             console.print(kept.words(), highlight=False, markup=False)
         measured = evaluate(inputs.task, inputs.records, answers, resamples=settings.bootstrap, seed=settings.seed)
         _thumbnails(inputs.records, measured["gallery"], folder)

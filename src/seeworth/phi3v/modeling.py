@@ -6,7 +6,7 @@ names other tools know. Knows nothing of photos as files, of prompts, or of trai
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from typing import Any
 
@@ -107,7 +107,7 @@ class Phi3VPhotoEmbedding(nn.Module):
                 raise Phi3VError("photos are pixel_values or tile_features, each with image_sizes: one of them is missing")
             return self.tile_features(pixel_values, image_sizes)
         places = [place for place, own in enumerate(tile_features) if own is None]
-        computed = iter(())
+        computed: Iterator[Tensor] = iter(())
         if places or (pixel_values is not None and len(pixel_values)):
             found = 0 if pixel_values is None else len(pixel_values)
             if pixel_values is None or image_sizes is None or found != len(places) or len(image_sizes) != len(tile_features):
@@ -439,7 +439,7 @@ class Phi3VForCausalLM(Phi3ForCausalLM):
         whole = kwargs.pop("num_items_in_batch", None)
         parts = [
             checkpoint(self._summed_loss, *part, use_reentrant=False)
-            for part in zip(hidden.split(LOGITS_AT_ONCE), following.split(LOGITS_AT_ONCE), strict=True)
+            for part in zip(torch.split(hidden, LOGITS_AT_ONCE), torch.split(following, LOGITS_AT_ONCE), strict=True)
         ]
         return CausalLMOutputWithPast(loss=torch.stack(parts).sum() / (len(places) if whole is None else whole))
 

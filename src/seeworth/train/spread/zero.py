@@ -149,11 +149,9 @@ class Zero(Together):
         if self.twin is None:
             yield engine.module
             return
-        weights = []
-        for name, one in engine.module.named_parameters():
-            with self.library.zero.GatheredParameters([one]):
-                weights.append((name, one.detach().clone()))
-        fill(self.twin, iter(weights))
+        named = dict(engine.module.named_parameters())
+        with self.library.zero.GatheredParameters(list(named.values())):
+            fill(self.twin, ((name, one.detach().clone()) for name, one in named.items()))
         try:
             yield self.twin
         finally:

@@ -178,6 +178,14 @@ def test_an_earlier_dataset_saves_fetching_every_photo_and_keeps_the_split(take:
     assert {record.split for record in second.records()} == {first.records()[0].split}
 
 
+def test_words_alone_keep_their_split_from_an_earlier_dataset(take: Callable[..., Dataset]) -> None:
+    talks = [said("", (("user", f"What is {number}?"), ("assistant", "A number."))) for number in range(30)]
+    before = take(*talks)
+    after = take(*talks[::-1], name="second", earlier=before.folder, seed=7)
+    assert {record.split for record in before.records()} == {"train", "validation", "test"}
+    assert [record.split for record in after.records()] == [record.split for record in before.records()][::-1]
+
+
 def test_a_task_of_ones_own_asks_its_own_question(take: Callable[..., Dataset], tmp_path: Path) -> None:
     (tmp_path / "task.yaml").write_text("question: 'In a word: {question}'\nanswer: '{answer}'\n")
     dataset = take(said("talk", TALK, "1.jpg", "2.jpg"), task=tmp_path / "task.yaml")

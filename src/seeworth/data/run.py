@@ -27,7 +27,7 @@ from ..errors import DataError, SettingsError
 from ..record import Split
 from ..settings import ImportSettings, to_plain
 from ..task import Task, task_columns
-from .dataset import CONVERSATION, MANIFEST, REJECTED, UNASSIGNED, Dataset, Further, Rejected, Row, write_dataset, write_rejected
+from .dataset import MANIFEST, REJECTED, UNASSIGNED, Dataset, Further, Rejected, Row, write_dataset, write_rejected
 from .intake.ledger import Ledger, key_of
 from .intake.resume import begin, sweep
 from .intake.stored import Stored
@@ -37,7 +37,7 @@ from .progress import watched
 from .rows.address import Address, RemotePhoto
 from .rows.reader import Columns, Draft, RowReader, Seen
 from .sources import Source, open_source
-from .split.divide import Before, Division, Entry, divide, stratum_field
+from .split.divide import Before, Division, Entry, divide, stratum_field, words_sha256
 from .split.groups import Member, Shown
 from .workers import processors
 
@@ -172,8 +172,7 @@ def _member(draft: Draft, photos: Sequence[Stored]) -> Member:
     """What of a record decides its group. Words alone are like a blank photo: tied to none but the very same words."""
     shown = [Shown(one.sha256, one.phash, one.look, one.width, one.height) for one in photos]
     if not shown:
-        words = hashlib.sha256(str(draft.values.get(CONVERSATION, draft.id)).encode("utf-8", "surrogatepass")).hexdigest()
-        shown = [Shown(words, "0" * 16, "0" * 2 * SIZE, 1, 1)]
+        shown = [Shown(words_sha256(draft.values, draft.id), "0" * 16, "0" * 2 * SIZE, 1, 1)]
     return Member(draft.group, *shown[0], tuple(shown[1:]))
 
 

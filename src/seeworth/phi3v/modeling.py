@@ -439,7 +439,7 @@ class Phi3VForCausalLM(Phi3ForCausalLM):
         whole = kwargs.pop("num_items_in_batch", None)
         parts = [
             checkpoint(self._summed_loss, *part, use_reentrant=False)
-            for part in zip(hidden.split(LOGITS_AT_ONCE), following.split(LOGITS_AT_ONCE), strict=True)
+            for part in zip(torch.split(hidden, LOGITS_AT_ONCE), torch.split(following, LOGITS_AT_ONCE), strict=True)
         ]
         return CausalLMOutputWithPast(loss=torch.stack(parts).sum() / (len(places) if whole is None else whole))
 

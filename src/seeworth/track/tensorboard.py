@@ -50,7 +50,7 @@ class TensorBoard:
         from numpy import asarray
 
         self.step = step
-        for number, row in enumerate(rows[:SHOWN]):
+        for number, row in enumerate([row for row in rows if row["photo"]][:SHOWN]):
             photo = open_photo(self.about.data / row["photo"])
             photo.thumbnail((SIDE, SIDE))
             self.writer.add_image(f"{name}/{number}", asarray(photo), step, dataformats="HWC")

@@ -72,9 +72,12 @@ class Trackio:
             self.trackio.finish()
 
     def _row(self, row: Row) -> dict[str, Any]:
-        photo = open_photo(self.about.data / row["photo"])
-        photo.thumbnail((SIDE, SIDE))
-        cells = {"id": row["id"], "photo": self.trackio.Image(photo), "truth": row["truth"], "answer": row["answer"]}
+        photo = None
+        if row["photo"]:
+            image = open_photo(self.about.data / row["photo"])
+            image.thumbnail((SIDE, SIDE))
+            photo = self.trackio.Image(image)
+        cells = {"id": row["id"], "photo": photo, "truth": row["truth"], "answer": row["answer"]}
         return cells | {f"{name} read": field["read"] for name, field in row["fields"].items()} | {"problems": "; ".join(row["problems"])}
 
     def _lines(self) -> int:

@@ -42,10 +42,12 @@ def columns_of(rows: Sequence[Row]) -> list[str]:
 
 
 def table_row(wandb: Any, data: Path, step: int, row: Row, columns: Sequence[str]) -> list[Any]:
-    """The cells of one answered photo; a measure that the field does not have is an empty cell. Raises PhotoError."""
-    photo = open_photo(data / row["photo"])
-    photo.thumbnail((SIDE, SIDE))
-    cells: dict[str, Any] = {"step": step, "photo": wandb.Image(photo, caption=row["answer"], file_type="jpg")}
+    """The cells of one answered record; a photo or measure that it does not have is an empty cell. Raises PhotoError."""
+    cells: dict[str, Any] = {"step": step}
+    if row["photo"]:
+        photo = open_photo(data / row["photo"])
+        photo.thumbnail((SIDE, SIDE))
+        cells["photo"] = wandb.Image(photo, caption=row["answer"], file_type="jpg")
     cells |= {name: row[name] for name in ("id", "truth", "answer")} | {"problems": "; ".join(row["problems"])}
     for name, field in row["fields"].items():
         cells[f"{name} read"] = field["read"]

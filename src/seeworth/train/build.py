@@ -8,6 +8,7 @@ from transformers import set_seed
 
 from ..data.dataset import Dataset
 from ..encode import Encoder
+from ..phi3v.packing import skip_between_records
 from ..phi3v.tiny import make_tiny
 from ..predict.vlm import load_base
 from ..record import Record
@@ -37,6 +38,8 @@ def build(settings: TrainSettings, dataset: Dataset, train: list[Record], parts:
             load_in_4bit=settings.load_in_4bit,
         )
     model.config.use_cache = False
+    if settings.packing:
+        skip_between_records(model)
     return prepare_parts(model, settings, parts), Encoder(processor, dataset.task, augment=settings.augment)
 
 

@@ -117,8 +117,13 @@ def _train(settings: TrainSettings, dataset: Dataset, parts: Parts, spread: Alon
         start = time.time()
         trainer.run()
         if store is not None:
-            _say(spread, store.words(settings.num_train_epochs))
+            _say(spread, store.words(_passes(settings, trainer)))
         _finish(settings, parts, dataset, trainer, validation, (time.time() - start) / 60)
+
+
+def _passes(settings: TrainSettings, trainer: Trainer) -> float:
+    """How often the train records went through."""
+    return settings.num_train_epochs if settings.max_steps <= 0 else round(trainer.total / max(len(trainer.order.epoch(0)), 1), 2)
 
 
 def _reached(parts: Parts, train: list[Record]) -> Parts:

@@ -203,7 +203,7 @@ def test_other_keys_are_kept_and_ours_win(tmp_path: Path) -> None:
     assert (row.cells["question"], row.cells["source_question"], row.cells["score"]) == ("What?", "old", "1.25")
 
 
-WORDS = st.text(max_size=12) | st.sampled_from(["<image>", "<image_1>", "<|image_2|> x", "\r\n a\0b", "data:image/png;base64,AAAA", "data:"])
+WORDS = st.text(max_size=12) | st.sampled_from(["<image>", "<image_1>", "<|image_2|> x", "\r\n a\0b", PNG, "data:"])
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers(-3, 3) | WORDS,
     lambda inner: st.lists(inner, max_size=3)
@@ -214,7 +214,8 @@ ROLES = st.sampled_from(["user", "assistant", "system", "human", "gpt", "tool", 
 PARTS = st.fixed_dictionaries({"type": st.sampled_from(["text", "image", "image_url", "video"]) | VALUES}, optional={"text": VALUES,
                               "image": VALUES, "image_url": VALUES, "index": VALUES})  # fmt: skip
 TURNS = st.fixed_dictionaries({"role": ROLES, "content": WORDS | VALUES | st.lists(PARTS, max_size=3)}) | VALUES
-OBJECTS = st.fixed_dictionaries({"messages": st.lists(TURNS, max_size=5) | VALUES}, optional={"image": VALUES, "images": VALUES, "id": VALUES})
+BESIDE = {"image": VALUES, "images": VALUES, "id": VALUES}
+OBJECTS = st.fixed_dictionaries({"messages": st.lists(TURNS, max_size=5) | VALUES}, optional=BESIDE)
 
 
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

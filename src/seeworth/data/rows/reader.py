@@ -90,7 +90,7 @@ class RowReader:
             values |= {other: clean_text(row.cells[column]) for column, other in self._others.items()}
             group = clean_text(row.cells[self.columns.group]) if self.columns.group else ""
             photo = None if row.photoless else self._address(row, cell)
-            further = tuple(EmbeddedPhoto(data) if data is not None else address_of(self.photos, one) for one, data in row.further)
+            further = tuple(EmbeddedPhoto(data) if data is not None else self.home.address_of(one) for one, data in row.further)
             return Draft(row.number, name, photo, cell, group, self._split(row), values, further)
         except CellError as problem:
             return Rejected(row.number, name or None, _short(cell), problem.code, problem.words)

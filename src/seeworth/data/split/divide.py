@@ -6,15 +6,16 @@ column, an earlier dataset folder, and the deal. Knows nothing of how rows are r
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ...record import SPLITS, Split
+from ...record import SPLITS, Split, Value
 from ...task import Task
-from ..dataset import Dataset
+from ..dataset import CONVERSATION, Dataset
 from ..rows.cells import shown
 from .deal import leaks, split_records
 from .groups import Groups, Member, group_records
@@ -44,6 +45,11 @@ def stratum_field(task: Task) -> str | None:
     return next((one.name for one in task.fields if one.kind == "category"), None)
 
 
+def words_sha256(values: Mapping[str, Value], name: str) -> str:
+    """What stands for a photo's sha256 in a record of words alone, `name`."""
+    return hashlib.sha256(str(values.get(CONVERSATION, name)).encode("utf-8", "surrogatepass")).hexdigest()
+
+
 class Before:
     """The splits of an earlier dataset folder, by id and by the bytes of a photo.
 
@@ -58,7 +64,8 @@ class Before:
         self._photos: dict[str, Split] = {}
         for row in dataset.rows():
             if row.split:
-                self._photos |= dict.fromkeys([row.sha256, *(one.sha256 for one in row.further)], row.split)
+                first = row.sha256 or words_sha256(row.values, row.id)
+                self._photos |= dict.fromkeys([first, *(one.sha256 for one in row.further)], row.split)
                 if named:
                     self._ids[row.id] = row.split
 

@@ -153,6 +153,8 @@ def _table(lines: list[dict[str, Any]], schema: pa.Schema) -> pa.Table:
             builder = pa.lib.StringBuilder()
             builder.append_values(cells)
             columns.append(builder.finish())
+        elif pa.types.is_list(one.type):
+            columns.append(pa.array(cells, one.type))
         else:
             there = np.array([cell is not None for cell in cells], dtype=np.bool_)
             values = np.array([0 if cell is None else cell for cell in cells], dtype=one.type.to_pandas_dtype())

@@ -11,11 +11,14 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
+from itertools import count
 from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.distributed.distributed_c10d import PrefixStore
+from torch.distributed.rendezvous import rendezvous
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 
@@ -26,6 +29,7 @@ from .launch import Launch, check, not_taken
 
 T = TypeVar("T")
 PATIENCE = timedelta(hours=4)  # the others wait so long for one that checks, answers or writes alone; a dead one is noticed at once
+GROUPS = count()  # a program may train twice: the second group must not find what the first one left in the store
 LAST_WORDS = timedelta(seconds=30)  # a process that lets another one tell the error waits so long for it to have spoken
 
 
@@ -43,10 +47,10 @@ class Together(Alone):
         self.ended = False
         where = f"process {self.rank} of {self.processes} cannot reach the others"
         with told_as(RunError, dist.DistError, RuntimeError, ValueError, where=where):
-            store, _, _ = next(iter(dist.rendezvous("env://", timeout=PATIENCE)))
+            found, _, _ = next(rendezvous("env://", timeout=PATIENCE))
+            self.store = PrefixStore(f"seeworth-{next(GROUPS)}", found)
             backend = "cpu:gloo,cuda:nccl" if self.device.type == "cuda" else "gloo"
-            dist.init_process_group(backend, store=store, rank=self.rank, world_size=self.processes, timeout=PATIENCE)
-        self.store = dist.PrefixStore("seeworth", store)
+            dist.init_process_group(backend, store=self.store, rank=self.rank, world_size=self.processes, timeout=PATIENCE)
 
     def settle(self, settings: TrainSettings) -> None:
         check(self.launch, settings)
@@ -147,7 +151,7 @@ class Together(Alone):
             dist.destroy_process_group()
 
     def accumulating(self, model: nn.Module, last: bool) -> AbstractContextManager[Any]:
-        return nullcontext() if last else model.no_sync()  # type: ignore[no-any-return,operator]
+        return nullcontext() if last else model.no_sync()  # type: ignore[operator]
 
     def weights(self, model: nn.Module) -> dict[str, Tensor]:
         whole = {name: self._gather(one) for name, one in trained_of(model).items()}

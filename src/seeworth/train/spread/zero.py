@@ -26,8 +26,8 @@ from .together import Like, Together
 class Zero(Together):
     """DeepSpeed's engine in the place of the model; it steps the AdamW that it is given.
 
-    Of accelerate's configuration it takes the stage, and where the optimizer's state and the weights are kept (offload to the CPU). All else
-    in a DeepSpeed configuration file is left: batches, schedule, clipping and dtype are ours.
+    Of accelerate's configuration it takes the stage, and where the optimizer's state and the weights are kept (offload to the CPU).
+    All else is left there: batches, schedule, clipping and dtype are ours.
     """
 
     def settle(self, settings: TrainSettings) -> None:
@@ -36,7 +36,8 @@ class Zero(Together):
         try:
             self.library: Any = import_module("deepspeed")
         except ImportError as problem:
-            raise SettingsError(f"DeepSpeed is asked for and cannot be imported ({problem}): pip install deepspeed, or --strategy fsdp") from problem
+            words = f"DeepSpeed is asked for and cannot be imported ({problem}): pip install deepspeed, or --strategy fsdp"
+            raise SettingsError(words) from problem
         if settings.dtype == "float16":
             raise SettingsError("dtype float16 is not made for DeepSpeed: take bfloat16 or float32, or ddp or fsdp")
         self.half = settings.dtype == "bfloat16" or (settings.dtype == "auto" and self.device.type == "cuda")

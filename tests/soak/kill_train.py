@@ -86,9 +86,9 @@ def make_base(folder: Path, data: Path) -> None:
 
 def words_of(form: str, folder: Path, steps: int) -> list[str]:
     """The command's words after `seeworth`."""
-    settings = {"data": folder / "data", "output_dir": folder / "out", "model": "tiny", "max_steps": steps, "per_device_train_batch_size": 3,
-                "gradient_accumulation_steps": 2, "learning_rate": 4e-3, "evals_per_run": 3, "eval_records": 2, "logging_steps": 4,
-                "save_steps": 3, "report_to": "none", "num_threads": 1, **FORMS[form]}  # fmt: skip
+    settings = {"data": folder / "data", "output_dir": folder / "out", "model": "tiny", "max_steps": steps,
+                "per_device_train_batch_size": 3, "gradient_accumulation_steps": 2, "learning_rate": 4e-3, "evals_per_run": 3,
+                "eval_records": 2, "logging_steps": 4, "save_steps": 3, "report_to": "none", "num_threads": 1, **FORMS[form]}  # fmt: skip
     settings["model"] = folder / "base" if settings["model"] == "base" else settings["model"]
     return ["train", *(f"--{name}={value}" for name, value in settings.items())]
 
@@ -278,4 +278,4 @@ if __name__ == "__main__":
         with tempfile.TemporaryDirectory() as name:
             started = time.monotonic()
             counts = soak(**{**arguments, "form": one}, folder=Path(name))
-            print(one, counts, f"in {time.monotonic() - started:.0f} s", flush=True)
+            print(f"{one}: ended the same after {counts['kills']} kills: {counts}, {time.monotonic() - started:.0f} s", flush=True)

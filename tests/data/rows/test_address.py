@@ -35,7 +35,7 @@ def test_photo_paths_stay_in_their_folder(tmp_path: Path) -> None:
         assert problem.value.code == "outside"
 
 
-PARTS = st.sampled_from([*"a.jpg b.jpg sub deep link.jpg up across inner.jpg home secret.jpg lost .. .".split(), ""])
+PARTS = st.sampled_from(["a.jpg", "b.jpg", "sub", "deep", "link.jpg", "up", "across", "inner.jpg", "home", "lost", "..", ".", ""])
 
 
 @given(names=st.lists(st.lists(PARTS, min_size=1, max_size=5).map("/".join), min_size=1, max_size=8))

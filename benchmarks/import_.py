@@ -3,8 +3,8 @@
     python benchmarks/import_.py [--photos 3000] [--sizes 640 1280] [--rounds 2] [--rows 10000 100000]
 
 Rate: the command `seeworth import`, whole, from the start of its process to its end, on a table and its drawn product photos of
-640 and 1280 pixels (JPEG), against the limit: bare Pillow decoding the very same files in as many processes, which are
-started in no time (by fork). Both with one process and with one a core, in turns, so that other work on the machine hits both; the
+640 and 1280 pixels (JPEG), against the limit: bare Pillow decoding the very same files in as many processes, fresh ones too, whose
+start is not counted. Both with one process and with one a core, in turns, so that other work on the machine hits both; the
 best of the rounds counts. "ours / limit" is the part of the processors' time that decoding would take. The fixed part of the command,
 measured on a table of one photo, is told beside it, and the rate without it. Nothing is deleted before the end: ext4 takes half
 a millisecond for a new file while it remembers many deleted ones.
@@ -71,7 +71,7 @@ def rates(folder: Path, photos: int, size: int, rounds: int) -> None:
         for number in range(rounds):
             out = folder / f"out-{processes}-{number}"
             times["fixed"].append(spent(command, single, out.with_suffix(".one"), processes))
-            times["limit"].append(spent(decode_all, files, processes))
+            times["limit"].append(bare(folder, photos, processes))
             times["ours"].append(spent(command, table, out, processes))
         fixed, limit, ours = ([min(one) for one in zip(*times[what], strict=True)] for what in ("fixed", "limit", "ours"))
         words = [f"{photos / a:7.0f}{photos / b:7.0f}{b / a:9.2f}" for a, b in zip(ours, limit, strict=True)]
@@ -91,6 +91,13 @@ def spent(work: Any, *words: Any) -> tuple[float, float]:
     before = os.times()
     seconds = timed(lambda: work(*words))
     return seconds, sum(os.times()[:4]) - sum(before[:4])
+
+
+def bare(folder: Path, photos: int, processes: int) -> tuple[float, float]:
+    """The same of decoding alone, as a fresh process tells it."""
+    words = [sys.executable, __file__, "--decode", str(folder), str(photos), str(processes)]
+    clock, processor = subprocess.run(words, check=True, stdout=subprocess.PIPE, text=True).stdout.split()
+    return float(clock), float(processor)
 
 
 def decode_all(files: list[Path], processes: int) -> None:
@@ -139,5 +146,10 @@ if __name__ == "__main__":
     parser.add_argument("--sizes", type=int, nargs="*", default=[640, 1280])
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--rows", type=int, nargs="*", default=[10_000, 100_000])
+    parser.add_argument("--decode", nargs=3, metavar=("FOLDER", "PHOTOS", "PROCESSES"), help="the limit alone")
     arguments = parser.parse_args()
+    if arguments.decode:
+        place, count, number = arguments.decode
+        print(*spent(decode_all, [Path(place) / f"{one}.jpg" for one in range(int(count))], int(number)))
+        sys.exit()
     main(arguments.photos, arguments.sizes, arguments.rounds, arguments.rows)

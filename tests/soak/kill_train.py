@@ -42,7 +42,9 @@ from seeworth.data.dataset import Dataset, Row, store_photo, write_dataset
 from seeworth.task import Field, Task
 
 COLOURS = {"Red": (220, 30, 30), "Green": (30, 180, 60), "Blue": (40, 60, 220), "Grey": (120, 120, 120)}
-TASK = Task(fields=(Field("title"), Field("category3_code", "category", choices=tuple(sorted(COLOURS))), Field("full_price", "number", "USD")))
+TASK = Task(
+    fields=(Field("title"), Field("category3_code", "category", choices=tuple(sorted(COLOURS))), Field("full_price", "number", "USD"))
+)
 LEFT_OUT = re.compile(r"speed\.jsonl|\.lock|wandb(/.*)?")
 FORMS: dict[str, dict[str, Any]] = {
     "tiny": {"optim": "muon", "augment": 0.5},
@@ -75,16 +77,18 @@ def make_base(folder: Path, data: Path) -> None:
     """A pretrained folder for LoRA: a tiny model, untrained."""
     from seeworth.phi3v.tiny import make_tiny
 
-    model, processor = make_tiny([TASK.write(record.values) for record in Dataset.open(data).records("train")] + [TASK.prompt()], num_crops=4)
+    model, processor = make_tiny(
+        [TASK.write(record.values) for record in Dataset.open(data).records("train")] + [TASK.prompt()], num_crops=4
+    )
     model.save_pretrained(folder)
     processor.save_pretrained(folder)
 
 
 def words_of(form: str, folder: Path, steps: int) -> list[str]:
     """The command's words after `seeworth`."""
-    settings = {"data": folder / "data", "output_dir": folder / "out", "model": "tiny", "max_steps": steps, "per_device_train_batch_size": 3,
-                "gradient_accumulation_steps": 2, "learning_rate": 4e-3, "evals_per_run": 3, "eval_records": 2, "logging_steps": 4,
-                "save_steps": 3, "report_to": "none", "num_threads": 1, **FORMS[form]}  # fmt: skip
+    settings = {"data": folder / "data", "output_dir": folder / "out", "model": "tiny", "max_steps": steps,
+                "per_device_train_batch_size": 3, "gradient_accumulation_steps": 2, "learning_rate": 4e-3, "evals_per_run": 3,
+                "eval_records": 2, "logging_steps": 4, "save_steps": 3, "report_to": "none", "num_threads": 1, **FORMS[form]}  # fmt: skip
     settings["model"] = folder / "base" if settings["model"] == "base" else settings["model"]
     return ["train", *(f"--{name}={value}" for name, value in settings.items())]
 
@@ -94,7 +98,9 @@ class Command:
 
     def __init__(self, words: list[str], log: Path) -> None:
         with log.open("ab") as file:
-            self.process = subprocess.Popen([sys.executable, "-m", "seeworth.cli", *words], stdout=file, stderr=file, start_new_session=True)
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "seeworth.cli", *words], stdout=file, stderr=file, start_new_session=True
+            )
         self.pid = self.process.pid
 
     def status(self) -> int | None:
@@ -197,15 +203,13 @@ def soak(kills: int, form: str, folder: Path, *, seed: int = 0, steps: int = 22,
         assert found == wanted, f"the folders differ: {sorted(set(found.items()) ^ set(wanted.items()))[:8]}"
         if form == "wandb":
             runs = {path.name.rpartition("-")[2] for path in out.glob("wandb/offline-run-*")}
-            assert len(runs) <= 1 + counts["before the first checkpoint"], runs
+            assert len(runs) <= 1 + counts["begun anew"], runs
         shutil.rmtree(out)
         print(f"{form}: {counts['trainings']} trainings, {dict(counts)}", flush=True)
     return {**counts, "files compared": len(wanted), "seconds undisturbed": round(seconds, 1)}
 
 
-def _killed_until_done(
-    how: Any, words: list[str], out: Path, log: Path, chance: random.Random, seconds: float, most: int
-) -> Counter[str]:
+def _killed_until_done(how: Any, words: list[str], out: Path, log: Path, chance: random.Random, seconds: float, most: int) -> Counter[str]:
     """One training, killed at most so often, and begun again until it is done; what happened, counted."""
     counts: Counter[str] = Counter()
     while True:
@@ -225,6 +229,7 @@ def _killed_until_done(
         assert status == -signal.SIGKILL, f"status {status}: {told}"
         counts["kills"] += 1
         counts[_where(out)] += 1
+        counts["begun anew"] += not any(path.name.removeprefix("checkpoint-").isdigit() for path in out.glob("checkpoint-*"))
 
 
 def _where(out: Path) -> str:
@@ -273,4 +278,4 @@ if __name__ == "__main__":
         with tempfile.TemporaryDirectory() as name:
             started = time.monotonic()
             counts = soak(**{**arguments, "form": one}, folder=Path(name))
-            print(one, counts, f"in {time.monotonic() - started:.0f} s", flush=True)
+            print(f"{one}: ended the same after {counts['kills']} kills: {counts}, {time.monotonic() - started:.0f} s", flush=True)

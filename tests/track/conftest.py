@@ -34,7 +34,8 @@ def row(number):
     price = field("number", "12", "9", absolute_error=3.0, percentage_error=25.0) if number else field("number", "12", None)
     kind = field("category", "COATS", "SCARVES" if number else None, correct=0.0)
     fields = {"price": price, "category": kind, "title": field("text", "Coat", "Cat", exact=0.0, similarity=0.75)}
-    return {"id": f"r{number}", "photo": "photos/p.png", "truth": "Coat | 12", "answer": "Cat | 9", "fields": fields,
+    photos = [{"photo": "photos/p.png"}, {"photo": "photos/p.png", "photos": ["photos/p.png"]}, {"photo": None}][number]
+    return photos | {"id": f"r{number}", "truth": "Coat | 12", "answer": "Cat | 9", "fields": fields,
             "problems": [] if number else ["no price"]}
 
 with Track(out, listeners(report_to, about), resume=at["track"]) as track:

@@ -68,14 +68,15 @@ def test_the_table_of_answers_grows_and_holds_photos_fields_and_errors(straight:
     )  # fmt: skip
     tables = [one for one in inspect(part, "artifact") if one["type"] == "wandb-run-incremental-table"]
     for step, increment in zip((3, 6), tables, strict=True):
-        files = {Path(one["path"]).suffix: Path(one["local_path"]) for one in increment["manifest"]["contents"]}
-        assert all(path.is_relative_to(straight) for path in files.values())
-        assert files[".jpg"].read_bytes()[:3] == b"\xff\xd8\xff"
-        table = json.loads(files[".json"].read_text())
+        held = {one["path"]: Path(one["local_path"]) for one in increment["manifest"]["contents"]}
+        assert all(path.is_relative_to(straight) for path in held.values())
+        table = json.loads(next(path for name, path in held.items() if name.endswith(".table.json")).read_text())
         assert table["columns"] == COLUMNS
-        first, second, _ = (dict(zip(table["columns"], row, strict=True)) for row in table["data"])
-        assert first["photo"]["path"] == next(one["path"] for one in increment["manifest"]["contents"] if one["path"].endswith(".jpg"))
-        assert (first["photo"]["width"], first["photo"]["height"]) == (512, 341)
+        first, second, third = (dict(zip(table["columns"], row, strict=True)) for row in table["data"])
+        assert {first["photo"]["path"], second["photo"]["path"]} == {path for path in held if path.endswith(".jpg")}
+        assert all(held[path].read_bytes()[:3] == b"\xff\xd8\xff" for path in held if path.endswith(".jpg"))
+        sizes = [one["photo"] and (one["photo"]["width"], one["photo"]["height"]) for one in (first, second, third)]
+        assert sizes == [(512, 341), (1024, 341), None]  # one photo, two side by side, none
         shown = [first[name] for name in ("step", "id", "price read", "price absolute error", "problems")]
         assert shown == [step, "r0", None, None, "no price"]
         assert [second[name] for name in table["columns"][3:]] == ["Coat | 12", "Cat | 9", "9", 3, 25, "SCARVES", 0, "Cat", 0, 0.75, ""]

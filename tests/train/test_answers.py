@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 
@@ -62,3 +63,13 @@ def test_a_figure_that_no_record_entered_is_left_out_and_a_missing_answer_is_ref
     assert found.figures["eval/parse_rate"] == 0.0
     with pytest.raises(DataError, match="'r1' has none"):
         answered(TASK, records(tmp_path), [Prediction("r0", "", 0.1)], data=tmp_path)
+
+
+def test_further_photos_are_named_and_a_record_of_words_alone_has_none(tmp_path: Path) -> None:
+    one = records(tmp_path, 1)[0]
+    several = replace(one, photos=(tmp_path / "photos" / "cd" / "x.png",))
+    words = replace(one, id="r1", photo=None)
+    predictions = [Prediction(name, say("Coat", "COATS", "1"), 0.1) for name in ("r0", "r1")]
+    first, second = answered(TASK, [several, words], predictions, data=tmp_path).rows
+    assert (first["photo"], first["photos"]) == ("photos/ab/0.png", ["photos/cd/x.png"])
+    assert (second["photo"], "photos" in second) == (None, False)

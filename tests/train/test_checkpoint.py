@@ -94,7 +94,11 @@ def test_a_training_that_went_through_a_checkpoint_is_bit_equal(kind: str, tmp_p
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16, torch.float64, torch.int64, torch.uint8])
 def test_tensors_of_every_type_and_form_come_back(dtype: torch.dtype, tmp_path: Path) -> None:
-    weights = {"scalar": torch.ones((), dtype=dtype), "turned": torch.arange(6).view(2, 3).to(dtype).T, "none": torch.zeros(0, 3, dtype=dtype)}
+    weights = {
+        "scalar": torch.ones((), dtype=dtype),
+        "turned": torch.arange(6).view(2, 3).to(dtype).T,
+        "none": torch.zeros(0, 3, dtype=dtype),
+    }
     optimizer = {"state": {0: {"step": torch.tensor(3.0), "turned": weights["turned"], "name": 4}}, "param_groups": [{"params": [0]}]}
     found = read_checkpoint(write_checkpoint(tmp_path, Checkpoint(1, weights, optimizer, {})))
     assert all(torch.equal(found.weights[name], one) and found.weights[name].dtype == dtype for name, one in weights.items())
@@ -255,41 +259,63 @@ def _really_full(out: Path, kind: str) -> list[str]:
     return done.stdout.splitlines()
 
 
-def made(out: Path, *numbers: int) -> None:
+def made(out: Path, *numbers: int, best: dict[int, int] | None = None) -> None:
+    """Checkpoints of these steps; `best` says of some which they hold for the best."""
     for number in numbers:
-        (out / f"checkpoint-{number}").mkdir(exist_ok=True)
-        (out / f"checkpoint-{number}" / "state.json").write_text("{}")
+        state = {"best": {"loss": None, "step": (best or {}).get(number)}}
+        write_checkpoint(out, Checkpoint(number, {"w": torch.zeros(1)}, {"state": {}, "param_groups": []}, state))
+
+
+def steps_in(out: Path) -> set[int]:
+    return {int(path.name.removeprefix("checkpoint-")) for path in checkpoints(out)}
 
 
 @pytest.mark.parametrize(
     ("keep", "best", "kept"),
     [
-        (1, None, {40}), (1, 40, {40}), (1, 20, {20, 40}), (2, None, {30, 40}), (2, 40, {30, 40}), (2, 10, {10, 40}),
-        (3, 10, {10, 30, 40}), (3, 30, {20, 30, 40}), (9, 10, {10, 20, 30, 40}), (2, 7, {30, 40}),
+        (1, {}, {40}), (2, {}, {30, 40}), (9, {}, {10, 20, 30, 40}),
+        (1, {40: 40}, {40}),
+        (1, {20: 20, 30: 20, 40: 20}, {20, 40}),  # the limit is 1, the best and the last are two
+        (2, {10: 10, 20: 10, 30: 10, 40: 10}, {10, 40}), (3, {10: 10, 20: 10, 30: 10, 40: 10}, {10, 30, 40}),
+        (2, {20: 20, 30: 20, 40: 40}, {20, 40}),  # 30 could not end without 20: the two would be one too many
+        (3, {20: 20, 30: 20, 40: 40}, {20, 30, 40}),
     ],
 )  # fmt: skip
-def test_the_best_and_the_last_are_always_kept(tmp_path: Path, keep: int, best: int | None, kept: set[int]) -> None:
-    made(tmp_path, 10, 20, 30, 40)
+def test_the_best_and_the_last_are_always_kept(tmp_path: Path, keep: int, best: dict[int, int], kept: set[int]) -> None:
+    made(tmp_path, 10, 20, 30, 40, best=best)
     (tmp_path / "checkpoint-25.unfinished").mkdir()
     (tmp_path / "checkpoint-5.gone").mkdir()
     (tmp_path / "checkpoint-best").mkdir()  # a user's own
-    forget_checkpoints(tmp_path, keep, None if best is None else f"checkpoint-{best}")
+    forget_checkpoints(tmp_path, keep)
     assert {path.name for path in tmp_path.iterdir()} == {f"checkpoint-{number}" for number in kept} | {"checkpoint-best"}
 
 
-@given(st.sets(st.integers(0, 200), min_size=1), st.integers(1, 5), st.data())
-def test_no_more_are_kept_than_asked_but_for_best_and_last(
-    tmp_path_factory: pytest.TempPathFactory, numbers: set[int], keep: int, data: st.DataObject
+@settings(max_examples=25)
+@given(st.lists(st.tuples(st.booleans(), st.booleans()), min_size=1, max_size=12), st.integers(1, 5))
+def test_whatever_is_kept_can_be_gone_on_from_to_the_end(
+    tmp_path_factory: pytest.TempPathFactory, course: list[tuple[bool, bool]], keep: int
 ) -> None:
-    out = tmp_path_factory.mktemp("keep")
-    made(out, *numbers)
-    best = data.draw(st.sampled_from(sorted(numbers)))
-    forget_checkpoints(out, keep, f"checkpoint-{best}")
-    kept = {int(path.name.removeprefix("checkpoint-")) for path in checkpoints(out)}
-    assert {best, max(numbers)} <= kept <= numbers
-    assert len(kept) == max(min(keep, len(numbers)), len({best, max(numbers)}))
-    others = sorted(numbers - {best, max(numbers)})
-    assert kept - {best, max(numbers)} == set(others[len(others) - len(kept - {best, max(numbers)}) :])
+    """A course of saves, each with or without an evaluation before it, that may be the best; one is forgotten after each."""
+    out, best = tmp_path_factory.mktemp("keep"), None
+    for step, (evaluated, better) in enumerate(course, 1):
+        best = step if evaluated and (better or best is None) else best
+        made(out, step, best={} if best is None else {step: best})
+        forget_checkpoints(out, keep)
+        kept = steps_in(out)
+        needed = {step} if best is None else {step, best}
+        assert needed <= kept
+        assert len(kept) <= max(keep, len(needed))
+        assert len(kept) >= min(keep, step) or best is not None
+        for one in kept:
+            assert module.best_of(check_checkpoint(out / f"checkpoint-{one}")) in {None, *kept}
+
+
+def test_when_the_last_is_damaged_nothing_is_forgotten(tmp_path: Path) -> None:
+    made(tmp_path, 1, 2, 3)
+    (tmp_path / "checkpoint-3" / "state.json").write_text("{}")
+    with pytest.raises(RunError, match="is not the state"):
+        forget_checkpoints(tmp_path, 1)
+    assert steps_in(tmp_path) == {1, 2, 3}
 
 
 def test_a_kill_while_checkpoints_are_forgotten_leaves_no_half_one_under_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -306,7 +332,7 @@ def test_a_kill_while_checkpoints_are_forgotten_leaves_no_half_one_under_its_nam
     assert all((path / "state.json").exists() for path in checkpoints(tmp_path))
     monkeypatch.undo()
     forget_after(tmp_path, 10)
-    forget_checkpoints(tmp_path, 2, None)
+    forget_checkpoints(tmp_path, 2)
     assert [path.name for path in tmp_path.iterdir()] == ["checkpoint-10"]
 
 
@@ -323,13 +349,14 @@ def test_links_are_read_and_unlinked_and_what_they_point_to_stays(good: Path, tm
     steps(model, optimizer, 0, 1)
     saved(out, 3, model, optimizer)
     saved(out, 4, model, optimizer)
-    forget_checkpoints(out, 1, None)
+    forget_checkpoints(out, 1)
     assert [path.name for path in out.iterdir()] == ["checkpoint-4"]
     assert check_checkpoint(elsewhere)["step"] == 3
 
 
 def test_the_last_is_the_one_of_most_steps_not_of_the_last_name(tmp_path: Path) -> None:
     made(tmp_path, 9, 10, 100)
+    assert steps_in(tmp_path) == {9, 10, 100}
     (tmp_path / "checkpoint-200").mkdir()  # nothing in it
     (tmp_path / "checkpoint-300.unfinished").mkdir()
     assert find_checkpoint(tmp_path) == tmp_path / "checkpoint-100"

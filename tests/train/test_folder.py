@@ -119,7 +119,7 @@ def test_what_is_no_checkpoint_of_this_run_is_refused(out: Path, tmp_path: Path)
     take(other)
     save(other, 2)
     for word in (str(other / "checkpoint-2"), str(tmp_path), "checkpoint-3", "true", str(out), ""):
-        with pytest.raises(SettingsError, match="is no checkpoint of .* name one of these"):
+        with pytest.raises(SettingsError, match=r"is no checkpoint of .* name one of these"):
             take(out, resume_from_checkpoint=word)
     with pytest.raises(SettingsError, match="holds no training that could go on"):
         take(tmp_path / "new", resume_from_checkpoint="checkpoint-3")
@@ -177,7 +177,7 @@ def test_a_foreign_folder_is_never_touched(tmp_path: Path, name: str, overwrite:
 def test_a_damaged_start_is_told(out: Path, words: str) -> None:
     (out / "started.json").write_text(words)
     (out / "run.json").write_text('{"settings": {}}')
-    with pytest.raises(RunError, match="started.json: is damaged or not there"):
+    with pytest.raises(RunError, match=r"started\.json: is damaged or not there"):
         take(out)
 
 

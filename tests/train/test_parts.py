@@ -14,7 +14,7 @@ from peft import PeftModel
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from seeworth.errors import ModelError, SettingsError
+from seeworth.errors import SettingsError
 from seeworth.phi3v import Phi3VForCausalLM
 from seeworth.phi3v.tiny import make_tiny, tiny_config
 from seeworth.predict.vlm import load_base, load_run
@@ -25,7 +25,6 @@ from seeworth.train.optimizer import make_optimizer
 from seeworth.train.parts import (
     Parts,
     dtype_of,
-    load_trained_state,
     part_of,
     prepare_parts,
     published,
@@ -33,7 +32,6 @@ from seeworth.train.parts import (
     save_trained,
     say_parts,
     trained_parameters,
-    trained_state,
 )
 
 TOWER = "model.vision_embed_tokens.img_processor.vision_model"
@@ -274,25 +272,6 @@ def test_full_and_frozen_parts_make_a_plain_checkpoint_in_the_models_own_dtype(b
     assert {tensor.dtype for tensor in stored.values()} == {torch.bfloat16}
     again = Phi3VForCausalLM.from_pretrained(tmp_path, dtype=torch.bfloat16).state_dict()
     assert all(torch.equal(again[name], tensor.bfloat16()) for name, tensor in model.state_dict().items())
-
-
-@pytest.mark.parametrize("mix", [*MIXES, {"method": "full", "vision": "frozen"}], ids=str)
-def test_a_checkpoint_holds_only_what_is_trained_and_goes_back_in(base: Path, mix: dict[str, Any]) -> None:
-    model = load(base, settings(**mix))
-    move(model)
-    state = {name: tensor.clone() for name, tensor in trained_state(model).items()}
-    assert len(state) == len(trained_names(model))
-    fresh = load(base, settings(**mix))
-    load_trained_state(fresh, state)
-    assert all(torch.equal(tensor, fresh.state_dict()[name]) for name, tensor in model.state_dict().items())
-
-
-def test_a_checkpoint_of_other_settings_is_refused(base: Path) -> None:
-    state = trained_state(load(base, settings(projector="full")))
-    with pytest.raises(ModelError, match=r"glb_GN is only in the checkpoint \(\d+ names differ\)"):
-        load_trained_state(load(base, settings(projector="frozen")), state)
-    with pytest.raises(ModelError, match=r"lora_A.weight is \[2, 128\] in the checkpoint, \[4, 128\] in the model"):
-        load_trained_state(load(base, settings(projector="full", lora_rank=4)), state)
 
 
 # 4 bits

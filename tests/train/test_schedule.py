@@ -25,7 +25,9 @@ def optimizer(*rates: float) -> torch.optim.Optimizer:
     return torch.optim.SGD([{"params": [torch.nn.Parameter(torch.zeros(1))], "lr": rate} for rate in rates], lr=rates[0])
 
 
-@pytest.mark.parametrize("name", ["linear", "cosine", "constant", "constant_with_warmup", "polynomial", "inverse_sqrt", "cosine_with_restarts"])
+@pytest.mark.parametrize(
+    "name", ["linear", "cosine", "constant", "constant_with_warmup", "polynomial", "inverse_sqrt", "cosine_with_restarts"]
+)
 def test_each_step_has_the_rate_of_transformers_schedule_wherever_it_is_asked_from(name: str) -> None:
     total, wanted = 40, []
     theirs = optimizer(1.0)

@@ -62,6 +62,14 @@ class Workers:
         """work(item) of each item, by one worker; lost(item), called here, for one that killed two of them."""
         return self._threads.submit(self._do, work, items, lost)
 
+    def hand_out(self, work: Callable[[A], R], items: Sequence[A], lost: Callable[[A], R]) -> Future[list[R]]:
+        """The same for a caller that may be kept waiting: with one process all is done at once, for two threads only disturb each other."""
+        if self._pool:
+            return self.submit(work, items, lost)
+        done: Future[list[R]] = Future()
+        done.set_result(_each(work, items))
+        return done
+
     def _do(self, work: Callable[[A], R], items: Sequence[A], lost: Callable[[A], R]) -> list[R]:
         pool = self._pool
         if pool is None:

@@ -15,7 +15,7 @@ LINE = "log_line"
 """Beside each event at a tracker: which line of log.jsonl it is, from 1; says what the tracker holds when it is opened again."""
 
 Row: TypeAlias = Mapping[str, Any]
-"""One answered photo, JSON-able: id, photo (relative to the dataset folder), truth, answer, fields, problems; see `train.answers`."""
+"""One answered record, JSON-able: id, photo (relative to the dataset folder), truth, answer, fields, problems; see `train.answers`."""
 
 
 @dataclass(frozen=True)

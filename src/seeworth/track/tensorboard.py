@@ -9,8 +9,8 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ..data.photo.decode import open_photo
 from .listener import About, Row
+from .photos import picture
 
 SIDE = 336  # px, longer side of a shown photo
 SHOWN = 8  # photos of an evaluation that are shown; the text has them all
@@ -50,10 +50,9 @@ class TensorBoard:
         from numpy import asarray
 
         self.step = step
-        for number, row in enumerate([row for row in rows if row["photo"]][:SHOWN]):
-            photo = open_photo(self.about.data / row["photo"])
-            photo.thumbnail((SIDE, SIDE))
-            self.writer.add_image(f"{name}/{number}", asarray(photo), step, dataformats="HWC")
+        for number, row in enumerate(rows[:SHOWN]):
+            if shown := picture(self.about.data, row, SIDE):
+                self.writer.add_image(f"{name}/{number}", asarray(shown), step, dataformats="HWC")
         lines = [f"| {_cell(row['id'])} | {_cell(row['truth'])} | {_cell(row['answer'])} |" for row in rows]
         self.writer.add_text(name, "\n".join(["| id | truth | answer |", "| --- | --- | --- |", *lines]), step)
 

@@ -13,8 +13,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..data.photo.decode import open_photo
 from .listener import LINE, About, Row
+from .photos import picture
 
 SIDE = 336  # px, longer side of a shown photo
 
@@ -72,12 +72,8 @@ class Trackio:
             self.trackio.finish()
 
     def _row(self, row: Row) -> dict[str, Any]:
-        photo = None
-        if row["photo"]:
-            image = open_photo(self.about.data / row["photo"])
-            image.thumbnail((SIDE, SIDE))
-            photo = self.trackio.Image(image)
-        cells = {"id": row["id"], "photo": photo, "truth": row["truth"], "answer": row["answer"]}
+        shown = picture(self.about.data, row, SIDE)
+        cells = {"id": row["id"], "photo": shown and self.trackio.Image(shown), "truth": row["truth"], "answer": row["answer"]}
         return cells | {f"{name} read": field["read"] for name, field in row["fields"].items()} | {"problems": "; ".join(row["problems"])}
 
     def _lines(self) -> int:

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from ..data.dataset import MANIFEST, METADATA
-from ..data.photo.decode import open_photo
 from ..run_folder import MANIFEST as RUN
 from ..run_folder import manifest
 from .listener import About, Row
+from .photos import picture
 
 SIDE = 512  # px, longer side of a photo in a table: it is looked at, not trained on
 COPIED = 64 * 2**20  # bytes; a larger metadata.parquet is referred to, not copied into the run folder
@@ -42,12 +42,9 @@ def columns_of(rows: Sequence[Row]) -> list[str]:
 
 
 def table_row(wandb: Any, data: Path, step: int, row: Row, columns: Sequence[str]) -> list[Any]:
-    """The cells of one answered record; a photo or measure that it does not have is an empty cell. Raises PhotoError."""
-    cells: dict[str, Any] = {"step": step}
-    if row["photo"]:
-        photo = open_photo(data / row["photo"])
-        photo.thumbnail((SIDE, SIDE))
-        cells["photo"] = wandb.Image(photo, caption=row["answer"], file_type="jpg")
+    """The cells of one answered photo; a measure that the field does not have is an empty cell. Raises PhotoError."""
+    shown = picture(data, row, SIDE)
+    cells: dict[str, Any] = {"step": step, "photo": shown and wandb.Image(shown, caption=row["answer"], file_type="jpg")}
     cells |= {name: row[name] for name in ("id", "truth", "answer")} | {"problems": "; ".join(row["problems"])}
     for name, field in row["fields"].items():
         cells[f"{name} read"] = field["read"]

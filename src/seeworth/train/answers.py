@@ -1,8 +1,8 @@
 """Answered validation photos -> figures for the log, and rows for its table of answers. Asks nobody and writes nothing.
 
 A row is plain JSON: `{"id", "photo", "truth", "answer", "fields": {name: {"kind", "truth", "read", measures...}}, "problems": [...]}`.
-The photo's path is relative to the dataset folder, so that the log does not depend on where things lie; how long an answer
-took is left out, so that it does not depend on the clock either.
+`photo` is None in a record of words alone, further photos of a record stand in `photos`. Paths are relative to the dataset folder, so
+that the log does not depend on where things lie; how long an answer took is left out, so that it does not depend on the clock either.
 """
 
 from __future__ import annotations
@@ -41,9 +41,11 @@ def answered(task: Task, records: Sequence[Record], predictions: Sequence[Predic
 
 
 def _row(task: Task, record: Record, mark: Score, data: Path) -> dict[str, Any]:
+    photos = [photo.relative_to(data).as_posix() for photo in record.all_photos]
     return {
         "id": record.id,
-        "photo": record.photo.relative_to(data).as_posix() if record.photo else None,
+        "photo": photos[0] if photos else None,
+        **({"photos": photos[1:]} if photos[1:] else {}),
         "truth": task.write(record.values),
         "answer": mark.text,
         "fields": {name: _field(one) for name, one in mark.fields.items()},

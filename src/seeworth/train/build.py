@@ -45,10 +45,10 @@ def build(settings: TrainSettings, dataset: Dataset, train: list[Record], parts:
 
 def speed_up(model: Any, settings: TrainSettings, longest: int, spread: Alone) -> None:
     """What trades memory and start-up time for speed; no loss depends on it beyond rounding. `longest`: tokens of a record."""
+    speed_up_lora(model)  # before memory is measured: it keeps less
     again = settings.gradient_checkpointing
     # the main process decides: one that computes a layer again while the others do not would wait for them in it
     if spread.first(lambda: needs_checkpointing(model, settings, longest)) if again == "auto" else again:
-        model.gradient_checkpointing_enable({"use_reentrant": False})
-    speed_up_lora(model)
+        model.activation_checkpointing_enable({"use_reentrant": False})
     if settings.torch_compile:
         compile_layers(model)

@@ -40,7 +40,7 @@ class Checkpoint:
     Attributes:
         step: optimizer steps done.
         weights: tensors that are trained, by name. optimizer: a torch optimizer's state_dict.
-        state: JSON-able: whatever else the loop needs.
+        state: JSON-able: whatever else the loop needs; its ["best"]["step"], where there is one, names the best checkpoint so far.
     """
 
     step: int
@@ -123,13 +123,22 @@ def find_checkpoint(out: Path) -> Path | None:
     return next((path for path in checkpoints(out) if (path / STATE).is_file()), None)
 
 
-def forget_checkpoints(out: Path, keep: int, best: str | None) -> None:
-    """Delete all but the best, the last, and of the others the latest that make `keep` with them; and what a kill left."""
+def forget_checkpoints(out: Path, keep: int) -> None:
+    """Delete all but the last, the best, and of the others the latest that make `keep` with them; and what a kill left.
+
+    One is only kept together with the best that it speaks of: a training could not end from it without. Raises RunError when the last
+    is damaged; then nothing is deleted.
+    """
     found = checkpoints(out)
-    kept = {path.name for path in found[:1]} | {path.name for path in found if path.name == best}
+    kept = _needed(found[0]) if found else set()
     for path in found:
-        if len(kept) < keep:
-            kept.add(path.name)
+        try:
+            needed = kept | _needed(path)
+        except RunError:
+            continue
+        if len(needed) <= keep:
+            kept = needed
+    for path in found:
         if path.name not in kept:
             _forget(path)
     for path in out.glob("checkpoint-*"):
@@ -142,6 +151,18 @@ def forget_after(out: Path, step: int) -> None:
     for path in checkpoints(out):
         if int(path.name.removeprefix("checkpoint-")) > step:
             _forget(path)
+
+
+def best_of(state: Mapping[str, Any]) -> int | None:
+    """The step of the best checkpoint that a state speaks of."""
+    step: int | None = state.get("best", {}).get("step")
+    return step
+
+
+def _needed(folder: Path) -> set[str]:
+    """What has to be there to go on from a checkpoint: itself and the best."""
+    best = best_of(read_state(folder))
+    return {folder.name} if best is None else {folder.name, folder_of(folder.parent, best).name}
 
 
 def _forget(folder: Path) -> None:

@@ -134,18 +134,18 @@ def loader(
         prefetch_factor=4 if workers else None,
         worker_init_fn=_begin if workers else None,
     )
-    for batch in _alive(made):
+    for batch in _alive(made) if workers else made:
         if isinstance(batch, Problem):
             raise batch.error()
         yield batch
 
 
 def _alive(batches: Iterable[Any]) -> Iterator[Any]:
-    """Them, and a worker's death in our words. Raises RunError."""
+    """Batches of workers, and a worker's death in our words. Raises RunError."""
     try:
         yield from batches
-    except RuntimeError as problem:
-        if "DataLoader worker" not in str(problem):
+    except (RuntimeError, OSError, EOFError) as problem:  # the last two where it died with tensors of it on their way here
+        if isinstance(problem, RuntimeError) and "DataLoader worker" not in str(problem):
             raise
         raise RunError(
             f"a process that decodes photos died ({str(problem).split('.')[0]}): lower dataloader_num_workers where memory is short, "

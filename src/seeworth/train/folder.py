@@ -22,7 +22,7 @@ from ..errors import RunError, SettingsError, told_as
 from ..files import DRAFT, write_whole
 from ..run_folder import MANIFEST
 from ..settings import TrainSettings, to_plain
-from .checkpoint import check_checkpoint, checkpoints, find_checkpoint, folder_of, forget_after
+from .checkpoint import best_of, check_checkpoint, checkpoints, find_checkpoint, folder_of, forget_after
 
 STARTED, LOCK = "started.json", ".lock"
 FREE = {  # what may change when a training goes on: weights and log stay the same (num_threads: but for the rounding of sums)
@@ -175,7 +175,7 @@ def _whole(folder: Path, out: Path) -> int:
     step = int(state["step"])
     if folder.name != folder_of(out, step).name:
         raise RunError(f"{folder}: holds the checkpoint of step {step}: it was renamed")
-    best = state.get("best", {}).get("step")
+    best = best_of(state)
     if best not in (None, step):
         check_checkpoint(folder_of(out, best))
     return step

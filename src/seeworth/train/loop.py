@@ -202,11 +202,7 @@ class Trainer:
             "order": self.account,
         }
         write_checkpoint(self.out, Checkpoint(self.step, to_cpu(weights), optimizer, state))
-        self._forget()
-
-    def _forget(self) -> None:
-        best = self.best["step"]
-        forget_checkpoints(self.out, self.settings.save_total_limit, None if best is None else folder_of(self.out, best).name)
+        forget_checkpoints(self.out, self.settings.save_total_limit)
 
     def load(self, folder: Path) -> None:
         """Go on from a checkpoint that `claim` found whole; the main process reads it.
@@ -227,7 +223,7 @@ class Trainer:
         if state["scaler"]:
             self.stepper.scaler.load_state_dict(state["scaler"])
         if self.spread.main:
-            self._forget()  # what a kill kept the process that wrote it from deleting
+            forget_checkpoints(self.out, self.settings.save_total_limit)  # what a kill kept the process that wrote it from deleting
 
     def load_best(self) -> None:
         """Put the weights with the lowest validation loss in place; the present ones when nothing was validated.

@@ -111,18 +111,17 @@ def available_memory(device: torch.device) -> int:
 def saved_bytes(model: nn.Module, forward: Callable[[], Any]) -> int:
     """Bytes that autograd keeps of one forward pass for its backward pass, weights not counted."""
     weights = {weight.untyped_storage().data_ptr() for weight in model.parameters()}
-    kept: dict[int, int] = {}
+    kept: dict[int, torch.UntypedStorage] = {}  # held until all are counted, so that no address is used twice
 
     def keep(tensor: Tensor) -> Tensor:
         storage = tensor.untyped_storage()
         if storage.data_ptr() not in weights:
-            kept[storage.data_ptr()] = storage.nbytes()
+            kept[storage.data_ptr()] = storage
         return tensor
 
     with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        result = forward()
-    del result  # until here it held what was kept, so that no address was used twice
-    return sum(kept.values())
+        forward()
+    return sum(storage.nbytes() for storage in kept.values())
 
 
 def _of_a_photo(embedding: Any) -> tuple[float, float]:

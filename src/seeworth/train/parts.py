@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
-from peft.utils import get_peft_model_state_dict, set_peft_model_state_dict
+from peft.utils import get_peft_model_state_dict
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
@@ -240,21 +240,6 @@ def trained_state(model: Any, state_dict: Mapping[str, Tensor] | None = None) ->
         return full
     # save_embedding_layers: "auto" would ask the Hub for the base model's vocabulary
     return {**get_peft_model_state_dict(model, state_dict=dict(state), save_embedding_layers=False), **full}
-
-
-def load_trained_state(model: Any, state: Mapping[str, Tensor]) -> None:
-    """Put what `trained_state` gave back into a model of the same parts. Raises ModelError when names or sizes differ."""
-    expected = trained_state(model)
-    if strange := sorted(expected.keys() ^ state.keys()):
-        where = "the model" if strange[0] in expected else "the checkpoint"
-        raise ModelError(f"{strange[0]} is only in {where} ({len(strange)} names differ): continue with the settings that it was made with")
-    for name, tensor in state.items():
-        if tensor.shape != expected[name].shape:
-            raise ModelError(f"{name} is {list(tensor.shape)} in the checkpoint, {list(expected[name].shape)} in the model: other settings")
-    if isinstance(model, PeftModel):
-        set_peft_model_state_dict(model, dict(state))
-    else:
-        model.load_state_dict(dict(state), strict=False)
 
 
 def save_trained(model: Any, folder: Path, state_dict: Mapping[str, Tensor] | None = None) -> None:

@@ -70,7 +70,8 @@ def run(settings: TrainSettings) -> None:
             try:
                 return _train(settings, dataset, parts, spread, taken)
             except KeyboardInterrupt:
-                print(how_to_go_on(taken.out), file=sys.stderr, flush=True)
+                if spread.main:
+                    print(how_to_go_on(taken.out), file=sys.stderr, flush=True)
                 raise
             except torch.OutOfMemoryError as problem:
                 settings = _smaller(settings, problem)

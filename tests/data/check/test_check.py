@@ -67,11 +67,29 @@ def test_a_sound_folder_passes_and_stays_as_it_is(make: Callable[..., Path], cap
     run(CheckSettings(folder))
     assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
     assert page_of(folder) == folder.parent / "shop-check.html"
-    assert "This will train." in page_of(folder).read_text()
+    page = page_of(folder).read_text()
+    assert "This will train; 1 thing to know." in page
     printed = capsys.readouterr().out
+    for words in (page, " ".join(printed.split())):
+        assert "12/2/2 groups are in train/validation/test: what is measured on 2 groups (validation) and 2 groups (test) says" in words
     assert "16 records" in printed
     assert "all 16 photos opened" in " ".join(printed.split())
     assert datasets.load_dataset("imagefolder", data_dir=str(folder), cache_dir=str(folder.parent / "cache"))["train"].num_rows == 16
+
+
+def test_thirty_groups_on_either_side_are_enough_for_no_note(make: Callable[..., Path]) -> None:
+    """Records of one group count once."""
+
+    def change(rows: list[Row], groups: int) -> list[Row]:
+        sides = ("validation", "test")
+        more = [
+            replace(rows[0], id=f"{side}{number}{copy}", group=f"{side}{number}", split=side)  # type: ignore[arg-type]
+            for side in sides for number in range(groups) for copy in range(3)
+        ]
+        return [*(one for one in rows if one.split == "train"), *more]
+
+    assert "says little" in told(examine(make(lambda rows: change(rows, 29))), "mixed")
+    assert "says little" not in told(examine(make(lambda rows: change(rows, 30))), "mixed")
 
 
 def test_a_group_in_two_splits_is_a_leak(make: Callable[..., Path]) -> None:

@@ -170,7 +170,7 @@ def test_a_body_is_bounded_whatever_it_claims(
 ) -> None:
     monkeypatch.setattr(download, "MAX_BYTES", 3 << 20)
     urls = [server.url(f"/photo/1?{query}") for query in ("size=9000000000", "claim=4000000", "gzip=50000000")]
-    told = take(*urls)
+    told = take(*urls, timeout=60)
     assert [told[url] for url in urls] == ["too_heavy"] * 3
     assert not list((tmp_path / "out").glob(".body.*"))
 
@@ -249,7 +249,7 @@ def test_a_dead_host_is_given_up_and_its_photos_are_told(take: Callable[..., Any
 
 
 def test_connections_are_bounded_in_all_and_per_host(take: Callable[..., Any], photo_server: ModuleType) -> None:
-    with photo_server.PhotoServer(delay=0.02) as one, photo_server.PhotoServer(delay=0.02) as two:
+    with photo_server.PhotoServer(delay=0.1) as one, photo_server.PhotoServer(delay=0.1) as two:
         urls = [server.url(f"/photo/{seed}") for seed in range(40) for server in (one, two)]
         take(*urls, connections=6, connections_per_host=4)
         assert one.peak <= 4

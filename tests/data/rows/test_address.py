@@ -28,13 +28,14 @@ def test_photo_paths_stay_in_their_folder(tmp_path: Path) -> None:
     for cell in ("a.jpg", " a.jpg ", "sub/../a.jpg", "./a.jpg", str(home / "a.jpg"), "inner.jpg"):
         assert address_of(home, cell) == LocalPhoto((home / "a.jpg").resolve())
     assert address_of(home, r"sub\b.jpg") == LocalPhoto((home / "sub/b.jpg").resolve())
-    for cell in ("../secret.jpg", str(tmp_path / "secret.jpg"), "link.jpg", "up/secret.jpg", r"..\secret.jpg", "/etc/passwd", "/a.jpg", "up/home/../secret.jpg"):
+    outside = ("../secret.jpg", str(tmp_path / "secret.jpg"), "link.jpg", "up/secret.jpg", r"..\secret.jpg", "/etc/passwd", "/a.jpg")
+    for cell in (*outside, "up/home/../secret.jpg"):
         with pytest.raises(PhotoError, match="leaves the folder") as problem:
             address_of(home, cell)
         assert problem.value.code == "outside"
 
 
-PARTS = st.sampled_from(["a.jpg", "sub", "deep", "b.jpg", "link.jpg", "up", "across", "inner.jpg", "home", "..", ".", "", "secret.jpg", "lost"])
+PARTS = st.sampled_from(["a.jpg", "b.jpg", "sub", "deep", "link.jpg", "up", "across", "inner.jpg", "home", "lost", "..", ".", ""])
 
 
 @given(names=st.lists(st.lists(PARTS, min_size=1, max_size=5).map("/".join), min_size=1, max_size=8))

@@ -25,6 +25,7 @@ from ..dataset import METADATA, UNASSIGNED, Dataset, read_manifest
 from ..photo.look import Looks
 from ..progress import watched
 from ..rows.cells import shown
+from ..split.deal import too_small
 from ..split.groups import GIANT, MANY
 from ..split.near import look_alikes
 from .photos import Named, Seen, look_at_all
@@ -184,6 +185,8 @@ def _of_the_splits(check: Check) -> Iterator[tuple[str, str]]:
     for split, use in (("validation", "the best checkpoint cannot be told"), ("test", "nothing can be measured")):
         if not counts[split]:
             yield "mixed", f"no record is in the {split} split: {use}"
+    if small := too_small(table.groups, [next((split for split in SPLITS if split == own), None) for own in table.splits]):
+        yield "mixed", small
     if counts[UNASSIGNED]:
         yield "mixed", f"{counts[UNASSIGNED]} records have no split, and are used by nothing"
     for name, values in table.categories.items():

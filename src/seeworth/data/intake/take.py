@@ -92,7 +92,7 @@ class _Taker:
 
     def _submit(self) -> None:
         if self.chunk:
-            future = self.workers.submit(partial(store, self.folder), [data for _, _, data in self.chunk], crashed)
+            future = self.workers.hand_out(partial(store, self.folder), [data for _, _, data in self.chunk], crashed)
             self.running[future] = [(key, state) for key, state, _ in self.chunk]
             self.chunk, self.size = [], 0
         while len(self.running) >= self.workers.most:

@@ -23,6 +23,8 @@ from ...record import SPLITS, Split
 BLOCK: tuple[Split, ...] = ("train",) * 8 + ("validation", "test")
 SHORT, PATIENCE = 0.05, 2  # a split is short with fewer than this share of the groups, less so many
 
+FEW = 30  # groups of validation or test, below which what is measured on them says little
+
 SHARES: tuple[tuple[Split, float], ...] = (("train", 0.8), ("validation", 0.1), ("test", 0.1))
 
 Label = TypeVar("Label")
@@ -35,7 +37,6 @@ def split_records(first: Sequence[int], founds: Sequence[bool], strata: Iterable
         first, founds: of `groups.Groups`. strata: the category of each record, "" for all when there is none.
         kept: first record of a group -> the split it has whatever its place.
     """
-    deal = Deal(seed)
     splits: list[Split] = []
     deal = Deal(seed)
     for number, (one, founder, stratum) in enumerate(zip(first, founds, strata, strict=True)):
@@ -92,6 +93,25 @@ def split_of(group: str, seed: int) -> Split:
             return split
         place -= share
     return SHARES[-1][0]
+
+
+def too_small(labels: Iterable[Label], splits: Iterable[Split | None]) -> str | None:
+    """What to know when validation or test hold some groups but fewer than FEW; None when they do not.
+
+    `labels`: the group of each record. Records of one group are much alike, so that groups count, not records. The error told is
+    the half width of a 95 % interval of a share near one half, 0.98 / sqrt(groups).
+    """
+    held = {(label, split) for label, split in zip(labels, splits, strict=True) if split}
+    counts = Counter(split for _, split in held)
+    small = {split: counts[split] for split in ("validation", "test") if 0 < counts[split] < FEW}
+    if not small:
+        return None
+    sides = " and ".join(f"{count} {'group' if count == 1 else 'groups'} ({split})" for split, count in small.items())
+    error = min(50, round(98 / min(small.values()) ** 0.5))
+    return (
+        f"{'/'.join(str(counts[split]) for split in SPLITS)} groups are in train/validation/test: what is measured on {sides} says little: "
+        f"a share may be off by {error} points: expected at least {FEW}: add rows, or compare nothing by it"
+    )
 
 
 def leaks(labels: Iterable[Label], splits: Iterable[Split | None]) -> dict[Label, int]:

@@ -17,7 +17,7 @@ from ...record import SPLITS, Split, Value
 from ...task import Task
 from ..dataset import CONVERSATION, Dataset
 from ..rows.cells import shown
-from .deal import leaks, split_records
+from .deal import leaks, split_records, too_small
 from .groups import Groups, Member, group_records
 
 
@@ -108,7 +108,7 @@ def divide(entries: Iterable[Entry], *, column: str | None, strata: str | None, 
         "near_identical": sum(1 for size in Counter(groups.alike).values() if size > 1),
         "leaks": leaked,
     }
-    return Division(groups.names, splits, account, [*groups.largest, *notices, *_split_notices(column, splits, leaked)])
+    return Division(groups.names, splits, account, [*groups.largest, *notices, *_split_notices(column, groups.first, splits, leaked)])
 
 
 def _leaks(groups: Groups, cells: Sequence[str], splits: Sequence[Split | None]) -> dict[str, Any]:
@@ -140,9 +140,11 @@ def _kept(groups: Groups, moves: Sequence[Split | None]) -> tuple[dict[int, Spli
     ]
 
 
-def _split_notices(column: str | None, splits: Sequence[Split | None], leaked: dict[str, Any]) -> list[str]:
+def _split_notices(column: str | None, first: Sequence[int], splits: Sequence[Split | None], leaked: dict[str, Any]) -> list[str]:
     counts = Counter(splits)
     notices = [f"no record is in the {split} split" for split in SPLITS if not counts[split]]
+    if small := too_small(first, splits):
+        notices.append(small)
     if column and counts[None]:
         notices.append(f"{counts[None]} records have no split: they are kept, and used by nothing until they are given one")
     if leaked["groups"]:

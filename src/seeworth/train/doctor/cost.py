@@ -73,6 +73,6 @@ def _gib(size: int) -> str:
 
 
 def _time(hours: float) -> str:
-    if hours < 1 / 60:
+    if hours < 1 / 30:
         return f"{hours * 3600:.0f} seconds"
     return f"{hours * 60:.0f} minutes" if hours < 2 else f"{hours:.1f} hours"

@@ -169,7 +169,7 @@ def test_a_training_goes_on_under_another_spread_and_back_on_one(alone: Path, dd
     said = train(ACCELERATE + FSDP2, command(data, sharded))
     assert said.count("going on at step 2 of 6") == said.count("trained 6 steps") == 1
     last = go_back(sharded, tmp_path / "last", 4)
-    again = r"2 forward passes in a step \(1 on each of 2 processes\), .* set gradient_accumulation_steps to 2"
+    again = r"2 forward passes in a step \(processes 2, each 1\), .* 1 \(processes 1, each 1\): set gradient_accumulation_steps to 2"
     with pytest.raises(SettingsError, match=again):
         run(settings(data, last))
     run(settings(data, last, gradient_accumulation_steps=2))

@@ -27,7 +27,7 @@ from seeworth.errors import SettingsError
 from seeworth.record import Record
 from seeworth.settings import TrainSettings, to_plain
 from seeworth.task import Field, Task
-from seeworth.train.examples import Place, places_of
+from seeworth.train.examples import Place, first_photo, places_of
 from seeworth.train.run import run
 from seeworth.train.spread import make_spread
 from seeworth.train.spread.launch import check, not_taken, read_launch
@@ -44,20 +44,21 @@ ACCELERATE = ("-m", "accelerate.commands.launch", "--num_processes", "2", "--mai
 FSDP2 = ("--config_file", str(LAUNCH / "fsdp2.yaml"))
 ASKED: dict[str, Any] = {
     "model": "tiny", "max_steps": STEPS, "per_device_train_batch_size": 2, "gradient_accumulation_steps": 1, "learning_rate": 2e-3,
-    "evals_per_run": 3, "eval_records": 3, "save_total_limit": 9, "logging_steps": 1, "report_to": "none", "doctor": False,
+    "evals_per_run": 1, "save_steps": 2, "eval_records": 3, "save_total_limit": 9, "logging_steps": 1, "report_to": "none", "doctor": False,
 }  # fmt: skip
 MINUTES = 5  # a hang ends the test; nothing here takes one
 
 
 def make_set(folder: Path, words_alone: int = 0) -> Path:
-    """14 train records, 5 to validate; the last step of a pass has one forward pass, which two processes share. With `words_alone`
-    every so manieth train record has no photo."""
+    """14 train records, 5 to validate; the last step of a pass has one forward pass, which two processes share. With
+    `words_alone` 15, and every so manieth has no photo: one by one, three on each process, the last step leaves one without a record."""
     folder.mkdir()
     rows = []
-    for number in range(19):
+    train = 15 if words_alone else 14
+    for number in range(train + 5):
         colour = list(COLOURS)[number % 4]
         values = {"title": f"{colour} Sheet", "category3_code": colour, "full_price": Decimal(100 * (number % 4 + 1))}
-        split = "train" if number < 14 else "validation"
+        split = "train" if number < train else "validation"
         photo: tuple[Any, ...] = ("", 0, 0, "", "")
         if not words_alone or number % words_alone or split == "validation":
             path = folder.parent / "photo.png"
@@ -158,7 +159,7 @@ def ddp(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 # passes in place of tokens, moves losses by 1e-2 and more.
 def test_two_processes_of_torchrun_train_to_the_losses_of_one(alone: Path, ddp: Path) -> None:
     assert apart(figures(alone), figures(ddp)) < 1e-5
-    assert len(figures(ddp)) == 2 * STEPS + 3
+    assert len(figures(ddp)) == 2 * STEPS + 1
     assert apart(load_file(alone / "model.safetensors"), load_file(ddp / "model.safetensors")) < 1e-5
 
 
@@ -168,7 +169,7 @@ def test_a_training_goes_on_under_another_spread_and_back_on_one(alone: Path, dd
     said = train(ACCELERATE + FSDP2, command(data, sharded))
     assert said.count("going on at step 2 of 6") == said.count("trained 6 steps") == 1
     last = go_back(sharded, tmp_path / "last", 4)
-    again = r"2 forward passes in a step \(1 on each of 2 processes\), .* set gradient_accumulation_steps to 2"
+    again = r"2 forward passes in a step \(processes 2, each 1\), .* 1 \(processes 1, each 1\): set gradient_accumulation_steps to 2"
     with pytest.raises(SettingsError, match=again):
         run(settings(data, last))
     run(settings(data, last, gradient_accumulation_steps=2))
@@ -184,8 +185,9 @@ def test_whatever_is_trained_is_the_same_on_two_processes(alone: Path, data: Pat
     mixed = make_set(tmp_path / "set", words_alone=2)
     shutil.copytree(alone, tmp_path / "base")
     lora = {"model": str(tmp_path / "base"), "method": "lora", "lora_rank": 4, "lora_dropout": 0.0, "max_steps": 3}
+    one_by_one = {"per_device_train_batch_size": 1, "gradient_accumulation_steps": 6, "packing": True, "max_steps": 4}
     kinds: dict[str, tuple[Path, dict[str, Any], tuple[float, float]]] = {
-        "mixed": (mixed, {"per_device_train_batch_size": 1, "gradient_accumulation_steps": 6, "packing": True}, (1e-5, 1e-4)),
+        "mixed": (mixed, one_by_one, (1e-5, 1e-4)),
         "lora": (data, lora, (1e-5, 1e-4)),
         "muon": (data, {"optim": "muon", "max_steps": 3}, (1e-4, 1e-3)),
     }
@@ -329,12 +331,13 @@ def test_deepspeed_that_is_not_there_is_told_in_one_line(monkeypatch: pytest.Mon
 def test_a_pass_of_words_alone_gets_a_photo_where_others_may_have_one() -> None:
     words, photo = (Record(name, path, {}, name) for name, path in (("words", None), ("photo", Path("a.png"))))
     records = [words, words, photo]
-    assert places_of((0, 1), records, 3, processes=1) == [Place(0, 3), Place(1, 3)]
-    assert places_of((0, 1), records, 3, processes=2) == [Place(0, 3), Place(1, 3), Place(2, 3, weight=False)]
-    assert places_of((1, 2), records, 3, processes=2) == [Place(1, 3), Place(2, 3)]
-    assert places_of((), records, 3, processes=2) == [Place(2, 3, weight=False)]
-    assert places_of((), records[:2], 3, processes=2) == [Place(0, 3, weight=False)]
-    assert places_of((1,), records[:2], 3, processes=2) == [Place(1, 3)]
+    assert (first_photo(records), first_photo(records[:2])) == (2, None)
+    assert places_of((0, 1), records, 2, 3, processes=1) == [Place(0, 3), Place(1, 3)]
+    assert places_of((0, 1), records, 2, 3, processes=2) == [Place(0, 3), Place(1, 3), Place(2, 3, weight=False)]
+    assert places_of((1, 2), records, 2, 3, processes=2) == [Place(1, 3), Place(2, 3)]
+    assert places_of((), records, 2, 3, processes=2) == [Place(2, 3, weight=False)]
+    assert places_of((), records[:2], None, 3, processes=2) == [Place(0, 3, weight=False)]
+    assert places_of((1,), records[:2], None, 3, processes=2) == [Place(1, 3)]
 
 
 @pytest.mark.parametrize("recipe", sorted(LAUNCH.glob("*.yaml")), ids=lambda path: path.stem)

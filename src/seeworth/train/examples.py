@@ -98,15 +98,22 @@ class Examples(TorchDataset[Any]):
         return photos
 
 
-def places_of(micro: Sequence[int], records: Sequence[Record], epoch: int = 0, processes: int = 1) -> list[Place]:
+def first_photo(records: Sequence[Record]) -> int | None:
+    """The first record with a photo; None where all are words alone."""
+    return next((at for at, record in enumerate(records) if record.photo), None)
+
+
+def places_of(micro: Sequence[int], records: Sequence[Record], filler: int | None, epoch: int = 0, processes: int = 1) -> list[Place]:
     """The examples of one forward pass. Never none; and where several processes meet in each layer, never without a photo when some record
     has one: a process that left out the tower and the projector would leave the others waiting there.
+
+    Args:
+        filler: `first_photo(records)`.
     """
     places = [Place(at, epoch) for at in micro]
-    if places and (processes == 1 or any(records[at].photo for at in micro)):
+    if places and (processes == 1 or filler is None or any(records[at].photo for at in micro)):
         return places
-    filler = next((at for at, record in enumerate(records) if record.photo), None)
-    return places if places and filler is None else [*places, Place(filler or 0, epoch, weight=False)]
+    return [*places, Place(filler or 0, epoch, weight=False)]
 
 
 def loader(

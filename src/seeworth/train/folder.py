@@ -120,12 +120,13 @@ def _same_training(settings: TrainSettings, data: Mapping[str, Any], out: Path, 
         raise RunError(f"{path}: is damaged or not there, so the training cannot go on: name another output_dir, or add --overwrite")
     started = json.loads(path.read_text(encoding="utf-8"))
     now, then = to_plain(settings), started["settings"]
-    before = started.get("processes", 1)
-    if (asked := now.pop("gradient_accumulation_steps") * processes) != (passes := then["gradient_accumulation_steps"] * before):
-        raise SettingsError(
-            f"{out} was trained with {passes} forward passes in a step ({passes // before} on each of {before} processes), now it would be "
-            f"{asked} on {processes}: {_passes_again(passes, processes)}"
-        )
+    if processes != (before := started.get("processes", 1)):
+        asked, passes = now.pop("gradient_accumulation_steps") * processes, then["gradient_accumulation_steps"] * before
+        if asked != passes:
+            raise SettingsError(
+                f"{out} was trained with {passes} forward passes in a step (processes {before}, each {passes // before}), now it would be "
+                f"{asked} (processes {processes}, each {asked // processes}): {_passes_again(passes, processes)}"
+            )
     changed = [key for key in now if key not in FREE and now[key] != then.get(key, now[key])]
     if changed:
         words = ", ".join(f"{key} {then.get(key)} -> {now[key]}" for key in changed)

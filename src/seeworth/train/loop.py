@@ -24,7 +24,7 @@ from ..settings import TrainSettings
 from ..track import Track
 from .answering import Answering
 from .checkpoint import Checkpoint, folder_of, forget_checkpoints, read_checkpoint, read_state, to_cpu, write_checkpoint
-from .examples import Examples, Features, loader, places_of
+from .examples import Examples, Features, first_photo, loader, places_of
 from .order import Order
 from .schedule import Schedule, moments
 from .spread import Alone
@@ -117,8 +117,9 @@ class Trainer:
     def _batches(self) -> Iterator[dict[str, Any]]:
         """This process's forward passes from the present step on; what came before is skipped here, not decoded."""
         rank, processes = self.spread.rank, self.spread.processes
+        filler = first_photo(self.examples.records)
         places = (  # no list: a million records have a million places an epoch
-            places_of(micro, self.examples.records, epoch, processes)
+            places_of(micro, self.examples.records, filler, epoch, processes)
             for epoch, step in self.order.steps(self.step, self.total)
             for micro in step[rank::processes]
         )
@@ -166,7 +167,7 @@ class Trainer:
         size, rank, processes = self.settings.per_device_eval_batch_size, self.spread.rank, self.spread.processes
         micros = [range(start, min(start + size, len(self.validation))) for start in range(0, len(self.validation), size)]
         micros += [range(0)] * (-len(micros) % processes)
-        places = [places_of(micro, self.validation, 0, processes) for micro in micros[rank::processes]]
+        places = [places_of(micro, self.validation, first_photo(self.validation), 0, processes) for micro in micros[rank::processes]]
         total, labels = 0.0, 0.0
         for batch in loader(self.held_out, places, pad_id=self._pad, packed=self.settings.packing, pin=self._pin):
             total += float(self.stepper.loss(batch, 1.0))

@@ -317,13 +317,13 @@ def test_a_changed_dataset_is_told(data: Path, tmp_path: Path, capsys: pytest.Ca
 def test_another_order_than_the_checkpoints_is_told(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """As on another number of processes, or with a tokenizer of another version."""
+    """As with a tokenizer of another version."""
     out = tmp_path / "out"
     killed(data, out, Trainer, "_step", 4)
     account = Order.account
-    monkeypatch.setattr(Order, "account", lambda self: {**account(self), "processes": 2})
+    monkeypatch.setattr(Order, "account", lambda self: {**account(self), "records": 12})
     assert train(data, out) == 1
-    assert "another order of records (processes 1 -> 2)" in capsys.readouterr().err
+    assert "another order of records (records 11 -> 12)" in capsys.readouterr().err
 
 
 def test_a_finished_training_is_left_alone(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -72,8 +72,8 @@ def main(photos: int, passes: int, crops: int, theirs: Path | None) -> None:
             print(line(way, found[way], found.get("naive")), flush=True)
         naive, ours = found["naive"]["losses"], found["ours"]["losses"]
         apart = max(abs(one - other) / one for one, other in zip(naive, ours, strict=True))
-        print(f"loss of the first step {ours[0]:.4f} and {naive[0]:.4f}, of the last {ours[-1]:.4f} and {naive[-1]:.4f} (ours, naive); ", end="")
-        print(f"over {len(ours)} steps at most {apart:.1e} of itself apart")
+        ends = f"loss of the first step {ours[0]:.4f} and {naive[0]:.4f}, of the last {ours[-1]:.4f} and {naive[-1]:.4f} (ours, naive)"
+        print(f"{ends}; over {len(ours)} steps at most {apart:.1e} of itself apart")
 
 
 def line(way: str, found: dict[str, Any], naive: dict[str, Any] | None) -> str:

@@ -29,12 +29,12 @@ from ..settings import ImportSettings, to_plain
 from ..task import Task, task_columns
 from .dataset import MANIFEST, REJECTED, UNASSIGNED, Dataset, Further, Rejected, Row, write_dataset, write_rejected
 from .intake.ledger import Ledger, key_of
-from .intake.resume import begin, sweep
+from .intake.resume import begin, is_finished, sweep, untouched
 from .intake.stored import Stored
 from .intake.take import take_photos
 from .photo.look import SIZE
 from .progress import watched
-from .rows.address import Address, RemotePhoto
+from .rows.address import Address, LocalPhoto, RemotePhoto
 from .rows.reader import Columns, Draft, RowReader, Seen
 from .sources import Source, open_source
 from .split.divide import Before, Division, Entry, divide, stratum_field, words_sha256
@@ -60,6 +60,11 @@ def run(settings: ImportSettings) -> None:
     reader = RowReader(source, task, columns)
     total = sum(1 for _ in source.only([]))
     asked = _asked(settings, source, task, columns)
+    if not settings.overwrite and is_finished(settings.output, asked) and untouched(_files(source, reader), settings.output):
+        print(f"{settings.output}: this import is finished already, and its source has not changed since: nothing to do")
+        for line in _summary(Dataset.open(settings.output), total):
+            print(line)
+        return
     try:
         with begin(settings.output, asked, settings.overwrite) as ledger:
             if not (settings.output / MANIFEST).exists():
@@ -99,6 +104,16 @@ def _import(settings: ImportSettings, source: Source, reader: RowReader, ledger:
     turns = source.conversations and (task.question, task.answer) == (source.task.question, source.task.answer)
     shape = {"conversations": source.conversations, "turns": turns}
     write_dataset(settings.output, task, rows, source=account, rejected=ledger.refused(), unmark=False, **shape)
+
+
+def _files(source: Source, reader: RowReader) -> Iterator[Path]:
+    """All that a source reads on this machine: its table or its folder with all in it, and the photos that the rows name."""
+    yield source.path
+    if source.path.is_dir():
+        yield from source.path.rglob("*")
+    for photo in _photos(source, reader):
+        if isinstance(photo, LocalPhoto):
+            yield photo.path
 
 
 def _photos(source: Iterable[Any], reader: RowReader) -> Iterator[Address]:

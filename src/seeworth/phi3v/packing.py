@@ -73,9 +73,8 @@ def sdpa_packed(
     if query.is_cuda and query.dtype in (torch.bfloat16, torch.float16) and not dropout:
         longest = max_length_q or length
         window = -1 if sliding_window is None else sliding_window - 1
-        found = varlen_attn(
-            q, k, v, cu_seq_lens_q, cu_seq_lens_q, longest, longest, scale=scaling, window_size=(window, 0), enable_gqa=len(k[0]) != heads
-        )
+        grouped: dict[str, Any] = {"enable_gqa": True} if len(k[0]) != heads else {}
+        found = varlen_attn(q, k, v, cu_seq_lens_q, cu_seq_lens_q, longest, longest, scale=scaling, window_size=(window, 0), **grouped)
         assert isinstance(found, Tensor)
     else:
         sizes: list[int] = cu_seq_lens_q.diff().tolist()

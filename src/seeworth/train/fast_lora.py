@@ -18,17 +18,20 @@ from peft.tuners.lora.layer import Linear as LoraLinear
 from torch import Tensor, nn
 
 
-@torch.library.custom_op("seeworth::adapted", mutates_args=())
-def adapted(
+def _adapted(
     x: Tensor, dropped: Tensor | None, weight: Tensor, bias: Tensor | None, a: Tensor, b: Tensor, scale: float
 ) -> tuple[Tensor, Tensor]:
     """(y, u A') for a frozen W; u is x, or x after dropout. x [token, in], A [rank, in], B [out, rank], W [out, in].
 
-    An operation of its own, so that torch.compile leaves it as it is: it would add the adapter to a copy of the product.
+    Raises nothing of its own; all tensors have one dtype.
     """
     low = (x if dropped is None else dropped) @ a.t()
     out = nn.functional.linear(x, weight, bias)
     return out.addmm_(low, b.t(), alpha=scale), low
+
+
+adapted = torch.library.custom_op("seeworth::adapted", _adapted, mutates_args=())
+"""`_adapted` as an operation of its own, which torch.compile leaves as it is: it would add the adapter to a copy of the product."""
 
 
 @adapted.register_fake
@@ -38,8 +41,7 @@ def _(
     return x.new_empty(len(x), len(weight)), x.new_empty(len(x), len(a))
 
 
-@torch.library.custom_op("seeworth::adapted_gradients", mutates_args=())
-def adapted_gradients(
+def _adapted_gradients(
     grad: Tensor, used: Tensor, low: Tensor, weight: Tensor, a: Tensor, b: Tensor, scale: float, of_x: bool, of_dropped: bool
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """(dx, du, dA, dB), the first two empty where they are not wanted; without dropout dx is of both ways through the layer."""
@@ -49,6 +51,9 @@ def adapted_gradients(
     if of_x and not of_dropped:
         x_grad.addmm_(low_grad, a)
     return x_grad, dropped_grad, low_grad.t() @ used, (grad.t() @ low) * scale
+
+
+adapted_gradients = torch.library.custom_op("seeworth::adapted_gradients", _adapted_gradients, mutates_args=())
 
 
 @adapted_gradients.register_fake
@@ -69,14 +74,28 @@ def _keep(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> N
     ctx.save_for_backward(x if dropped is None else dropped, output[1], weight, a, b)
 
 
-def _gradients(ctx: Any, grad: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
+def _gradients(ctx: Any, grad: Tensor, work: Any) -> tuple[Tensor | None, ...]:
     used, low, weight, a, b = ctx.saved_tensors
     of_x, of_dropped = ctx.needs_input_grad[0], ctx.dropout and ctx.needs_input_grad[1]
-    x, dropped, da, db = adapted_gradients(grad.contiguous(), used, low, weight, a, b, ctx.scale, of_x, of_dropped)
+    x, dropped, da, db = work(grad.contiguous(), used, low, weight, a, b, ctx.scale, of_x, of_dropped)
     return (x if of_x else None), (dropped if of_dropped else None), None, None, da, db, None
 
 
-adapted.register_autograd(_gradients, setup_context=_keep)
+adapted.register_autograd(lambda ctx, grad, _: _gradients(ctx, grad, adapted_gradients), setup_context=_keep)
+
+
+class _Adapted(torch.autograd.Function):
+    """The same where nothing is compiled: an operation of its own costs Python more time than a GPU needs for the product."""
+
+    @staticmethod
+    def forward(ctx: Any, *inputs: Any) -> Tensor:
+        output = _adapted(*inputs)
+        _keep(ctx, inputs, output)
+        return output[0]
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Any:
+        return _gradients(ctx, grads[0], _adapted_gradients)
 
 
 class FastLora(LoraLinear):
@@ -85,8 +104,8 @@ class FastLora(LoraLinear):
     def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         """float[..., in] -> float[..., out], in autocast's type, or without it in that of the frozen weight."""
         if self._disable_adapters or self.merged_adapters or args or kwargs or not torch.is_grad_enabled():
-            out: Tensor = super().forward(x, *args, **kwargs)
-            return out
+            plain: Tensor = super().forward(x, *args, **kwargs)
+            return plain
         (name,) = self.lora_A
         base, a, b = self.base_layer, self.lora_A[name].weight, self.lora_B[name].weight
         kind = x.device.type
@@ -96,7 +115,8 @@ class FastLora(LoraLinear):
         drop = self.lora_dropout[name]
         dropped = drop(flat) if isinstance(drop, nn.Dropout) and drop.p and self.training else None
         with torch.autocast(kind, enabled=False):
-            out, _ = adapted(flat, dropped, base.weight.to(dtype), bias, a.to(dtype), b.to(dtype), self.scaling[name])
+            inputs = (flat, dropped, base.weight.to(dtype), bias, a.to(dtype), b.to(dtype), self.scaling[name])
+            out: Tensor = adapted(*inputs)[0] if torch.compiler.is_compiling() else _Adapted.apply(*inputs)  # type: ignore[no-untyped-call]
         return out.view(*x.shape[:-1], -1)
 
 

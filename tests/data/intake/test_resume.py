@@ -116,6 +116,45 @@ def test_a_finished_import_whose_mark_is_left_is_only_cleaned(
     assert picture(tmp_path / "out") == picture(tmp_path / "whole")
 
 
+def test_a_finished_import_that_is_asked_for_again_has_nothing_to_do(
+    take: Callable[..., Dataset], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As after a kill between the removal of the ledger and the end of the process."""
+    take()
+    before = picture(tmp_path / "out")
+    capsys.readouterr()
+    with monkeypatch.context() as patch:
+        patch.setattr(run_module, "_import", stop)
+        take(processes=2, retries=1)
+    printed = capsys.readouterr().out
+    assert "this import is finished already, and its source has not changed since: nothing to do" in printed
+    assert "8 of 10 rows kept" in printed
+    assert picture(tmp_path / "out") == before
+    with pytest.raises(SettingsError, match="is there already"):
+        take(seed=3)
+
+
+@pytest.mark.parametrize("change", ["a row", "a photo", "a photo that was lost"])
+def test_a_finished_import_of_what_was_changed_since_is_there_already(
+    take: Callable[..., Dataset], tmp_path: Path, change: str, photo_bytes: Callable[..., bytes]
+) -> None:
+    take()
+    source = tmp_path / "source"
+    if change == "a row":
+        with (source / "products.csv").open("a") as file:
+            file.write("Bag,BAGS,5,1.jpg,99\n")
+    else:
+        _written(tmp_path / "new.jpg", photo_bytes(78)).replace(source / {"a photo": "3.jpg"}.get(change, "lost.jpg"))
+    with pytest.raises(SettingsError, match="is there already"):
+        take()
+
+
+def _written(path: Path, data: bytes) -> Path:
+    path.write_bytes(data)
+    os.utime(path, (0, 0))  # as old as a copy that keeps its times
+    return path
+
+
 def stop(*_: Any) -> None:
     raise Stop
 
@@ -155,7 +194,7 @@ def test_a_command_with_overwrite_continues_its_own_import(take: Callable[..., D
     assert take(overwrite=True).records()
     assert not put
     with pytest.raises(SettingsError, match="--overwrite"):
-        take()
+        take(seed=3)
 
 
 def test_overwrite_begins_anew_where_the_import_had_none(take: Callable[..., Dataset], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -72,7 +72,9 @@ def test_a_quote_that_never_closes_is_told_with_its_line(table: Callable[..., Pa
     [
         (b"", "is empty; expected a header line"),
         (b"PK\x03\x04...", "found a spreadsheet or an archive"),
-        (b"a,b\0c", "found binary data"),
+        (b"a,b\0c", "the header, line 1, holds a NUL character"),
+        ("a,b\nc,d".encode("utf-16-le"), "found binary data"),
+        (b"a,b\n" + bytes(range(64)) * 3 + bytes(20), "found binary data"),
         (b"title,photo,title\n", "names 'title' twice"),
         (codecs.BOM_UTF16_LE + b"\x00\xd8\x41", "its text is damaged"),
     ],
@@ -172,3 +174,11 @@ def test_a_line_without_end_is_told(table: Callable[..., Path], monkeypatch: pyt
 def test_too_many_columns_are_told(table: Callable[..., Path]) -> None:
     with pytest.raises(DataError, match="has 1001 columns, expected at most 1000"):
         open_source(table(",".join(f"c{number}" for number in range(1001))))
+
+
+def test_a_nul_in_the_first_rows_of_a_small_table_costs_its_row_alone(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_bytes(b"title,photo\nBa\0g,a.jpg\nHat,b.jpg\n")
+    rows = list(open_source(path))
+    assert [row.code for row in rows] == ["row_unreadable", ""]
+    assert "line 2 holds a NUL character" in rows[0].problem

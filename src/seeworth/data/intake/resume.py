@@ -5,6 +5,7 @@
     unfinished, but asked otherwise             refused, with what differs
     finished but for the mark                   take the mark away
     held by another import                      refused
+    finished, asked the same, source as it was  nothing to do
 
 Knows nothing of rows or photos beyond the names of their files.
 """
@@ -13,13 +14,13 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from ...errors import SettingsError, told_as
+from ...errors import DataError, SettingsError, told_as
 from ...files import DRAFT
-from ..dataset import LEDGER, MANIFEST, PHOTOS, UNFINISHED, clear_folder, look_into
+from ..dataset import LEDGER, MANIFEST, PHOTOS, UNFINISHED, clear_folder, look_into, read_manifest
 from .ledger import Ledger
 
 _PHOTO = re.compile(r"[0-9a-f]{64}\.[a-z0-9]{1,8}")
@@ -42,6 +43,44 @@ def begin(folder: Path, asked: Mapping[str, Any], overwrite: bool) -> Ledger:
         except BaseException:
             ledger.close()
             raise
+
+
+def is_finished(folder: Path, asked: Mapping[str, Any]) -> bool:
+    """Whether an import that was asked the same has finished here: it may have been killed on its way out, and is asked for again."""
+    if (folder / UNFINISHED).exists() or not (folder / MANIFEST).exists():
+        return False
+    try:
+        manifest = read_manifest(folder)
+    except DataError:
+        return False
+    plain = json.loads(json.dumps(dict(asked)))
+    own = {"seeworth": manifest.get("seeworth"), "task": manifest["task"], **manifest["source"]}
+    same = all(own.get(key) == plain[key] for key in ("seeworth", "settings", "sha256", "columns"))
+    return same and _same_task(plain["task"], own["task"])
+
+
+def _same_task(asked: dict[str, Any], made: dict[str, Any]) -> bool:
+    """A category that was asked for without choices has been given those found in the rows."""
+    if len(asked["fields"]) != len(made["fields"]):
+        return False
+    pairs = zip(asked["fields"], made["fields"], strict=True)
+    fields = [one if "choices" in one else one | {key: two[key] for key in two.keys() & {"choices"}} for one, two in pairs]
+    return {**asked, "fields": fields} == made
+
+
+def untouched(paths: Iterable[Path], folder: Path) -> bool:
+    """Whether none of these files and folders was changed, made or put there since the dataset folder was finished.
+
+    By the time of the last change of an inode, which no copying sets back. What is gone counts for nothing.
+    """
+    finished = (folder / MANIFEST).stat().st_mtime_ns
+    for path in paths:
+        try:
+            if path.stat().st_ctime_ns > finished:
+                return False
+        except (OSError, ValueError):
+            continue
+    return True
 
 
 def sweep(folder: Path, is_used: Callable[[str], bool]) -> None:

@@ -108,6 +108,8 @@ class CsvTable:
             raise DataError(f"{self.path}: is empty; expected a header line with the names of the columns")
         if header[2]:
             raise DataError(f"{self.path}: a quote in the header, line {header[0]}, is never closed: close it")
+        if any("\0" in cell for cell in header[3]):
+            raise DataError(f"{self.path}: the header, line {header[0]}, holds a NUL character: save the table as CSV in UTF-8")
         return column_names(header[3], self.path)
 
 

@@ -17,6 +17,8 @@ from ...errors import DataError, told_as
 NOT_UTF8 = "the table is not UTF-8; it was read as Windows-1252 (latin-1): check its accents and currency signs"
 DAMAGE = (OSError, EOFError, zlib.error)  # what reading a file, compressed or not, may raise
 
+_STRAY = 3  # NULs at the start of a file that is text all the same: their rows are refused
+
 _BOMS = {codecs.BOM_UTF32_LE: "utf-32", codecs.BOM_UTF32_BE: "utf-32", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
 _BINARIES = {
     b"PK\x03\x04": "a spreadsheet or an archive",
@@ -60,7 +62,7 @@ def marked_encoding(path: Path) -> str | None:
             advice = "fetch the file itself with `git lfs pull`" if "LFS" in what else "save the table as CSV"
             raise DataError(f"{path}: expected text, found {what}: {advice}")
     marked = next((name for bom, name in _BOMS.items() if start.startswith(bom)), None)
-    if not marked and (b"\0" in start.partition(b"\n")[0] or 100 * start.count(b"\0") > len(start)):
+    if not marked and start.count(b"\0") > max(_STRAY, len(start) // 100):
         raise DataError(f"{path}: expected text, found binary data: save the table as CSV in UTF-8")
     return marked
 

@@ -22,10 +22,10 @@ from typing import Any
 from PIL import Image
 
 from ..errors import RunError
+from ..page.picture import thumbnail
 
 FORMAT = "seeworth-evaluation/1"
 MANIFEST = "evaluation.json"
-THUMBNAIL = 160  # pixels, longer side at most
 
 
 @contextmanager
@@ -92,13 +92,9 @@ def read_manifest(folder: Path) -> dict[str, Any]:
 
 
 def write_thumbnail(image: Image.Image, path: Path) -> None:
-    """A JPEG of at most 160 pixels a side, without the photo's metadata."""
-    small = image.convert("RGB")
-    small.thumbnail((THUMBNAIL, THUMBNAIL), Image.Resampling.LANCZOS)
-    clean = Image.new("RGB", small.size)
-    clean.paste(small)
+    """A small JPEG, see `page.picture.thumbnail`."""
     path.parent.mkdir(exist_ok=True)
-    clean.save(path, "JPEG", quality=70, optimize=True)
+    path.write_bytes(thumbnail(image))
 
 
 def file_hash(path: Path) -> str:

@@ -19,7 +19,7 @@ from ..errors import RunError
 from ..evaluate.estimate import Estimate
 from ..evaluate.words import figure, interval, number
 from ..page import charts
-from ..page.render import data_uri
+from ..page.picture import data_uri
 
 Content: TypeAlias = Mapping[str, Any]
 

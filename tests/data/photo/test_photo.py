@@ -11,31 +11,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from corpus.bytes import encoded, scene
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image, ImageDraw, ImageFile
+from PIL import Image, ImageFile
 
 from seeworth.data.photo import decode as photo_module
 from seeworth.data.photo.decode import Photo, glance, normalise, open_photo
 from seeworth.data.photo.look import Looks, phash, seen
 from seeworth.data.photo.pixels import UPRIGHT
 from seeworth.errors import PhotoError
-
-
-def scene(width: int = 48, height: int = 32) -> Image.Image:
-    """Four quarters of different colours, so that every turn and flip shows."""
-    image = Image.new("RGB", (width, height), (200, 30, 30))
-    draw = ImageDraw.Draw(image)
-    draw.rectangle((width // 2, 0, width, height // 2 - 1), fill=(30, 200, 30))
-    draw.rectangle((0, height // 2, width // 2 - 1, height), fill=(30, 30, 200))
-    draw.rectangle((width // 2, height // 2, width, height), fill=(240, 240, 60))
-    return image
-
-
-def encoded(image: Image.Image, form: str, **options: object) -> bytes:
-    buffer = io.BytesIO()
-    image.save(buffer, form, **options)
-    return buffer.getvalue()
 
 
 def apart(one: Image.Image, other: Image.Image) -> float:

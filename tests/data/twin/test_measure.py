@@ -14,8 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from seeworth.data.dataset import Row
+from seeworth.data.twin.features import ks_of, wasserstein
 from seeworth.data.twin.learn import Structure, learn_rows
-from seeworth.data.twin.measure import Figures, _ks_of, _wasserstein, measure
+from seeworth.data.twin.measure import Figures, measure
 from seeworth.data.twin.page import lines
 from seeworth.data.twin.rows import Drawer
 from seeworth.task import Task
@@ -110,12 +111,12 @@ def test_too_small_a_set_has_no_yardstick(real: list[Row], twin: list[Row], task
 def test_the_ks_distance_is_the_largest_gap_of_the_cumulative_shares(one: list[float], two: list[float]) -> None:
     steps = sorted({*one, *two})
     gap = max(abs(sum(a <= step for a in one) / len(one) - sum(b <= step for b in two) / len(two)) for step in steps)
-    assert _ks_of(np.array(one), np.array(two)) == pytest.approx(gap)
+    assert ks_of(np.array(one), np.array(two)) == pytest.approx(gap)
 
 
 def test_the_wasserstein_distance_of_a_shift_is_the_shift() -> None:
     numbers = np.concatenate([np.arange(50.0), np.arange(50.0) + 3])
-    assert _wasserstein(numbers)(np.arange(50), np.arange(50, 100)) == pytest.approx(3)
+    assert wasserstein(numbers)(np.arange(50), np.arange(50, 100)) == pytest.approx(3)
 
 
 def test_a_twin_that_comes_too_near_is_told_in_words(real: list[Row], twin: list[Row], structure: Structure, figures: Figures) -> None:

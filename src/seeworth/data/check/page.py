@@ -19,7 +19,8 @@ from rich.text import Text
 from ...errors import PhotoError, SettingsError, told_as
 from ...files import write_whole
 from ...page import charts
-from ...page.render import data_uri, render, thumbnail
+from ...page.picture import data_uri, thumbnail
+from ...page.render import render
 from ...record import SPLITS
 from ..photo.decode import open_photo
 from .run import CLUSTERS, MEMBERS, Check

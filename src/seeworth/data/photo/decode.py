@@ -26,7 +26,9 @@ from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
 from ...errors import PhotoError
-from .headers import FORMATS, MAX_PIXELS, Header, check_size, read_exif, read_header
+from .exif import read_exif
+from .header import FORMATS, MAX_PIXELS, Header, check_size
+from .headers import read_header
 from .look import SEEN, seen
 from .pixels import to_rgb
 

@@ -15,7 +15,8 @@ from markupsafe import Markup
 
 from ...page.charts import Line
 from ...page.charts import lines as line_chart
-from ...page.render import data_uri, render, thumbnail
+from ...page.picture import data_uri, thumbnail
+from ...page.render import render
 from ..metadata import Row
 from ..photo.decode import open_photo
 from .learn import K, Structure

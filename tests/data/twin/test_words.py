@@ -5,7 +5,7 @@ from __future__ import annotations
 from random import Random
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from seeworth.data.twin.words import form, invent, is_address, key, tokens, words
@@ -35,6 +35,7 @@ def test_a_form_keeps_length_case_script_and_punctuation_and_nothing_else() -> N
 
 
 @given(st.text(min_size=1, max_size=30), st.integers(0, 99))
+@example("_:0", 0)
 def test_an_invented_text_holds_no_word_that_is_to_be_avoided(text: str, seed: int) -> None:
     avoid = words(text)
     assert not words(invent(form(text), Random(seed), avoid)) & avoid

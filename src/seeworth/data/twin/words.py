@@ -45,8 +45,8 @@ def tokens(text: str) -> list[str]:
 def words(text: str) -> set[str]:
     """The words of a text as they are counted: runs of letters and digits, without case and accents; also a whole hyphenated one."""
     plain = _plain(text)
-    found = set(_WORD.findall(plain))
-    return found | {core for piece in plain.split() if not re.search(rf"[{CJK}]", piece) and (core := _core(piece))}
+    found = {word for word in _WORD.findall(plain) if word.strip("_")}  # a line alone is punctuation: no invented text changes it
+    return found | {core for piece in plain.split() if not re.search(rf"[{CJK}]", piece) and (core := _core(piece)).strip("_")}
 
 
 def key(text: str) -> str:

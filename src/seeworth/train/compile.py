@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
+import torch
 from torch import nn
+
+from ..settings import TrainSettings
 
 
 def compile_layers(model: nn.Module) -> int:
@@ -18,3 +22,8 @@ def compile_layers(model: nn.Module) -> int:
     for layer in layers:
         layer.compile()
     return len(layers)
+
+
+def as_it_is(settings: TrainSettings) -> AbstractContextManager[Any]:
+    """Around validation and answers: layers run as they are, since a growing answer has another shape at every word."""
+    return torch.compiler.set_stance("force_eager") if settings.torch_compile else nullcontext()

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
+from torch import Tensor
+
 from ..data.dataset import Dataset
 from ..encode import Encoder
 from ..errors import RunError, SettingsError
 from ..features import FeatureStore, features_folder, is_frozen
 from ..record import Record
 from ..settings import TrainSettings
+from .examples import Features
 from .spread import Alone
 
 
@@ -42,6 +45,23 @@ def open_features(
     if spread.main:
         print(store.words(), flush=True)
     return store
+
+
+def reader(store: FeatureStore, spread: Alone) -> Features:
+    """What gives the loop a record's features; None where a file was damaged since, and the photo is computed anew.
+
+    On several processes that raises RunError: one that entered the tower would wait there for the others.
+    """
+    if spread.processes == 1:
+        return store.of
+
+    def whole(record: Record) -> tuple[Tensor, ...]:
+        made = store.of(record)
+        if made is None:
+            raise RunError(f"record {record.id}: its features in {store.folder} are damaged: give the same command again, which mends them")
+        return made
+
+    return whole
 
 
 def _why_not(settings: TrainSettings, model: Any, records: list[Record]) -> str:

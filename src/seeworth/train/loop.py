@@ -24,6 +24,7 @@ from ..settings import TrainSettings
 from ..track import Track
 from .answering import Answering
 from .checkpoint import Checkpoint, folder_of, forget_checkpoints, read_checkpoint, read_state, to_cpu, write_checkpoint
+from .compile import as_it_is
 from .examples import Examples, Features, first_photo, loader, places_of
 from .order import Order
 from .schedule import Schedule, moments
@@ -148,6 +149,12 @@ class Trainer:
         self.track.speed(self.step, self.pace.figures())
 
     def _evaluate(self) -> None:
+        with as_it_is(self.settings):
+            self._validate()
+        self.model.train()
+        self.pace = Pace()  # evaluation is no part of it
+
+    def _validate(self) -> None:
         if not self.validation:
             return
         loss = self.validation_loss()
@@ -157,8 +164,6 @@ class Trainer:
             self.best = {"loss": loss, "step": self.step}
         with self.spread.answering(self.model) as model:
             self.answering(self.step, "eval", model)
-        self.model.train()
-        self.pace = Pace()  # evaluation is no part of it
 
     @torch.no_grad()
     def validation_loss(self) -> float:

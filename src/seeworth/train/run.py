@@ -27,8 +27,9 @@ from ..track import About, Track, listeners
 from .answering import Answering
 from .build import build, speed_up
 from .checkpoint import find_checkpoint, read_state
+from .compile import as_it_is
 from .doctor import demand, examine, show
-from .features import open_features
+from .features import open_features, reader
 from .folder import Claim, claim, how_to_go_on
 from .limits import check_limits
 from .loop import Trainer
@@ -110,7 +111,7 @@ def _train(settings: TrainSettings, dataset: Dataset, parts: Parts, spread: Alon
             track=track,
             spread=spread,
             answering=Answering(track, vlm, validation[: settings.eval_records], dataset.folder, spread),
-            features=None if store is None else store.of,
+            features=None if store is None else reader(store, spread),
         )
         if taken.checkpoint is not None:
             trainer.load(taken.checkpoint)
@@ -142,7 +143,7 @@ def _finish(
     """The best weights answer once more, and are written."""
     trainer.load_best()
     figures: dict[str, float] = {} if trainer.best["loss"] is None else {"eval/best_loss": trainer.best["loss"]}
-    with trainer.spread.answering(trainer.model) as model:
+    with as_it_is(settings), trainer.spread.answering(trainer.model) as model:
         # Another family than eval/: more records, and the best checkpoint, so no point on the same curve.
         figures |= trainer.answering(trainer.step, "final", model, validation[: max(settings.eval_records, FINAL_RECORDS)])
         trainer.spread.main_only(lambda: _leave(about_run(settings, parts, dataset, trainer, model, minutes, figures), trainer, model))

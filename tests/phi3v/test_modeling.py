@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from seeworth.phi3v import Phi3VConfig, Phi3VError, Phi3VForCausalLM
+from seeworth.phi3v import Phi3VConfig, Phi3VError, Phi3VForCausalLM, modeling
 from seeworth.phi3v.modeling import Phi3VVisionTower
 
 IMAGE = 319  # the placeholder of the repository's checkpoints
@@ -206,6 +206,31 @@ def test_logits_at_the_labels_alone_give_the_same_loss_and_gradients(small: Any,
     assert all(torch.allclose(found[key], one, atol=1e-6) for key, one in expected.items())
     with pytest.raises(Phi3VError, match="there are no labels"):
         model(**mixed, logits_at_labels=True)
+
+
+@pytest.mark.parametrize("num_items", [None, 18])
+def test_long_answers_in_parts_give_the_same_loss_and_gradients(
+    small: Any, mixed: dict[str, Tensor], num_items: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Measured below both limits; a part left out moves the loss by more than 1e-2."""
+    model = small.model().train()
+    labels = torch.full_like(mixed["input_ids"], -100)
+    labels[0, -3:], labels[2, -5:] = mixed["input_ids"][0, -3:], mixed["input_ids"][2, -5:]
+    more = {} if num_items is None else {"num_items_in_batch": num_items}
+
+    def step() -> tuple[Any, dict[str, Tensor]]:
+        model.zero_grad()
+        output = model(**mixed, labels=labels, logits_at_labels=True, **more)
+        output.loss.backward()
+        return output, {key: one.grad.clone() for key, one in model.named_parameters() if one.grad is not None}
+
+    whole, expected = step()
+    monkeypatch.setattr(modeling, "LOGITS_AT_ONCE", 3)
+    parts, found = step()
+    assert parts.logits is None
+    assert abs(parts.loss - whole.loss) < 1e-6
+    assert found.keys() == expected.keys()
+    assert all(torch.allclose(found[key], one, atol=1e-6) for key, one in expected.items())
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])

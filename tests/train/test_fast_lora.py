@@ -58,7 +58,7 @@ def test_loss_and_gradients_are_those_of_peft(dropout: float) -> None:
     assert slow.keys() == fast.keys()
     for name in slow:
         size = slow[name].abs().max()
-        assert (slow[name] - fast[name]).abs().max() <= 1e-5 * size + 1e-8, name  # found: 2e-6; a missing scale is 1
+        assert (slow[name] - fast[name]).abs().max() <= 1e-5 * size + 1e-8, name  # found: 6e-7; a missing scale is 1
 
 
 def test_with_autocast_outputs_agree_to_bfloat16() -> None:

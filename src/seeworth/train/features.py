@@ -17,15 +17,15 @@ from .spread import Alone
 
 
 def open_features(
-    settings: TrainSettings, dataset: Dataset, model: Any, encoder: Encoder, records: list[Record], spread: Alone
+    settings: TrainSettings, dataset: Dataset, model: Any, encoder: Encoder, records: list[Record], spread: Alone, passes: float
 ) -> FeatureStore | None:
-    """The features of all records, computed now where they are missing; None where every step computes its own.
+    """The features of all records, computed now where they are missing; None where every step computes its own. `passes`: of the training.
 
     vision_cache "auto" does without when the tower is trained, photos are augmented, no record has a photo, there is one pass only,
     or the disk has no room, which is told; True raises SettingsError, or RunError for the disk.
     """
     asked = settings.vision_cache
-    why = _why_not(settings, model, records)
+    why = _why_not(settings, model, records, passes)
     if asked is False or why:
         if asked is True:
             raise SettingsError(f"vision_cache is true, but {why}")
@@ -64,7 +64,7 @@ def reader(store: FeatureStore, spread: Alone) -> Features:
     return whole
 
 
-def _why_not(settings: TrainSettings, model: Any, records: list[Record]) -> str:
+def _why_not(settings: TrainSettings, model: Any, records: list[Record], passes: float) -> str:
     """What speaks against a store; "" when nothing does."""
     if not is_frozen(model):
         return "the CLIP tower is trained, so its features change with every step: set vision frozen, or leave vision_cache"
@@ -72,7 +72,7 @@ def _why_not(settings: TrainSettings, model: Any, records: list[Record]) -> str:
         return "augment changes every photo in every pass: set it to 0, or leave vision_cache"
     if not any(record.photo for record in records):
         return "no record has a photo: leave vision_cache"
-    if settings.vision_cache == "auto" and settings.max_steps <= 0 and settings.num_train_epochs <= 1:
+    if settings.vision_cache == "auto" and passes <= 1:
         return "one pass computes every photo once anyway"
     return ""
 

@@ -88,7 +88,7 @@ def _train(settings: TrainSettings, dataset: Dataset, parts: Parts, spread: Alon
     _say_plan(settings, parts, model, order, len(validation), spread)
     if settings.doctor and taken.checkpoint is None:
         _examine(settings, model, encoder, train, spread)
-    store = open_features(settings, dataset, model, encoder, [*train, *validation], spread)
+    store = open_features(settings, dataset, model, encoder, [*train, *validation], spread, _passes(settings, order))
     wrapped = spread.wrap(model)
     optimizer = make_optimizer(wrapped, settings)
     wrapped = spread.join(wrapped, optimizer)
@@ -119,13 +119,13 @@ def _train(settings: TrainSettings, dataset: Dataset, parts: Parts, spread: Alon
         start = time.time()
         trainer.run()
         if store is not None:
-            _say(spread, store.words(_passes(settings, trainer)))
+            _say(spread, store.words(_passes(settings, order)))
         _finish(settings, parts, dataset, trainer, validation, (time.time() - start) / 60)
 
 
-def _passes(settings: TrainSettings, trainer: Trainer) -> float:
-    """How often the train records went through."""
-    return settings.num_train_epochs if settings.max_steps <= 0 else round(trainer.total / max(len(trainer.order.epoch(0)), 1), 2)
+def _passes(settings: TrainSettings, order: Order) -> float:
+    """How often the train records will have gone through."""
+    return settings.num_train_epochs if settings.max_steps <= 0 else round(settings.max_steps / len(order.epoch(0)), 2)
 
 
 def _reached(parts: Parts, train: list[Record]) -> Parts:

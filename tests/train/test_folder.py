@@ -64,6 +64,13 @@ def test_the_same_command_goes_on_from_the_last_checkpoint(out: Path) -> None:
     assert take(out).finished
 
 
+def test_what_a_kill_left_half_written_is_gone_when_it_goes_on(out: Path) -> None:
+    for name in (".tmpidR5AU", ".run.json.17.0123abcd", ".tmpnotours", ".keep"):
+        (out / name).write_text("half")
+    take(out)
+    assert {path.name for path in out.iterdir() if path.name[0] == "." and path.name != ".lock"} == {".tmpnotours", ".keep"}
+
+
 def test_without_a_checkpoint_it_starts_anew_with_whatever_settings(tmp_path: Path) -> None:
     take(tmp_path / "out")
     assert take(tmp_path / "out", seed=3) == Claim(tmp_path / "out", None, False)

@@ -9,6 +9,7 @@ Knows nothing of models.
 from __future__ import annotations
 
 import json
+import re
 import os
 import shutil
 import sys
@@ -30,6 +31,7 @@ FREE = {  # what may change when a training goes on: weights and log stay the sa
     "save_total_limit", "vision_cache_dir", "resume_from_checkpoint", "overwrite", "doctor", "overfit_steps", "num_threads",
     "gradient_checkpointing", "auto_find_batch_size", "strategy",
 }  # fmt: skip
+_TENSORS_DRAFT = re.compile(r"\.tmp[0-9A-Za-z]{6}")  # what `save_file` writes before it renames
 ANEW = "give the same ones, another output_dir, or --overwrite to train anew"
 
 
@@ -77,6 +79,7 @@ def claim(
             return Claim(out, None, True)
         checkpoint, step = _checkpoint(settings, out)
         forget_after(out, step)
+        _sweep(out)
         return Claim(out, checkpoint, False)
     if settings.resume_from_checkpoint not in ("auto", "never"):
         raise SettingsError(f"resume_from_checkpoint {settings.resume_from_checkpoint}: {out} holds no training that could go on")
@@ -90,6 +93,13 @@ def how_to_go_on(out: Path) -> str:
     """What to tell a user who has broken the training off."""
     last = find_checkpoint(out)
     return f"{last} stays: the same command goes on from there" if last else f"{out} holds no checkpoint yet: the same command starts anew"
+
+
+def _sweep(out: Path) -> None:
+    """Delete what a kill left half written in the folder, which is ours and locked: drafts of ours, and those of safetensors."""
+    for one in out.iterdir():
+        if DRAFT.fullmatch(one.name) or _TENSORS_DRAFT.fullmatch(one.name):
+            one.unlink(missing_ok=True)
 
 
 def _names(out: Path) -> set[str]:

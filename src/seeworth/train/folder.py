@@ -9,8 +9,8 @@ Knows nothing of models.
 from __future__ import annotations
 
 import json
-import re
 import os
+import re
 import shutil
 import sys
 from collections.abc import Mapping

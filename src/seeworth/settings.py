@@ -248,7 +248,15 @@ class EvaluateSettings:
     split: Literal["train", "validation", "test"] = "test"
     """Which records to measure on."""
     grounding_records: int = 300
-    """Records asked again with a blank and with another record's photo; 0 leaves grounding out."""
+    """Records asked again with spoilt photos and with none; 0 leaves grounding out."""
+    grounding_modes: str = "blank,swapped,same_category,blur,text"
+    """How photos are spoilt, separated by commas: blank, swapped (another record's), same_category, blur (a ladder), text (no photo)."""
+    allow_ungrounded: bool = False
+    """End with status 0 although the answers do not come from the photo."""
+    slices: str = ""
+    """Columns by whose values figures are given once more, separated by commas."""
+    baselines: Literal["all", "cheap"] = "all"
+    """cheap leaves out those that ask the model: heads on its vision features, and the model before fine-tuning."""
     batch_size: int = 16
     """Photos answered together."""
     max_new_tokens: int = 160

@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from seeworth.data.ablate import blank, swap
+from seeworth.data.ablate import blank, blur, swap, swap_within, without
 from seeworth.errors import DataError, PhotoError
-from seeworth.record import Record
+from seeworth.record import Record, Turn
 
 
 def _records(groups: list[str], categories: list[str] | None = None) -> list[Record]:
@@ -79,3 +79,39 @@ def test_five_thousand_records_in_groups_of_three_are_swapped() -> None:
     records = _records([f"g{n // 3}" for n in range(5000)], [f"k{n}" for n in rng.integers(0, 26, 5000)])
     owners = _owners(records, swap(records, 0, "kind"))
     assert not any(record.values["kind"] == owner.values["kind"] for record, owner in zip(records, owners, strict=True))
+
+
+@given(st.lists(st.tuples(st.integers(0, 4), st.sampled_from("xyz")), min_size=1, max_size=30), st.integers(0, 5))
+def test_a_swap_within_takes_a_photo_of_the_same_category_and_another_group(pairs: list[tuple[int, str]], seed: int) -> None:
+    records = _records([f"g{n}" for n, _ in pairs], [kind for _, kind in pairs])
+    swapped = swap_within(records, seed, "kind")
+    assert swapped == swap_within(records, seed, "kind")
+    partners = {one.id for one in records if any(one.values == o.values and one.group != o.group for o in records)}
+    assert {one.id for one in swapped} == partners
+    for record, owner in zip(swapped, _owners(records, swapped), strict=True):
+        assert record.group != owner.group
+        assert record.values["kind"] == owner.values["kind"]
+
+
+def test_a_blur_keeps_size_and_light_and_takes_detail_the_more_the_stronger(tmp_path: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (60, 80)).astype(np.uint8)
+    Image.fromarray(pixels).convert("RGB").save(tmp_path / "a.png")
+    record = Record("a", tmp_path / "a.png", {}, "a")
+    detail = []
+    for percent in (2, 6, 18):
+        (blurred,) = blur([record], tmp_path / str(percent), percent)
+        with Image.open(blurred.photo) as image:
+            assert image.size == (80, 60)
+            seen = np.asarray(image).astype(float)
+        assert abs(seen.mean() - pixels.mean()) < 8
+        detail.append(seen.std())
+    assert pixels.std() > detail[0] > detail[1] > detail[2]
+
+
+def test_without_leaves_the_words_and_no_place_for_a_photo() -> None:
+    turns = (Turn("user", (0, "what is it")), Turn("assistant", ("a bag",)), Turn("user", (1,)), Turn("assistant", ("a hat",)))
+    record = Record("a", Path("a.png"), {"kind": "x"}, "g", photos=(Path("b.png"),), turns=turns)
+    (bare,) = without([record])
+    assert bare.all_photos == ()
+    assert bare.turns == (Turn("user", ("what is it",)), turns[1], Turn("user", ("(no photo)",)), turns[3])
+    assert (bare.id, bare.values, bare.group) == (record.id, record.values, record.group)

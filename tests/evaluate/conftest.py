@@ -43,16 +43,21 @@ class Shop:
         }
         return {one.name: known[one.name] for one in self.task.fields}
 
-    def draw(self, category: int, width: int) -> bytes:
+    def draw(self, category: int, width: int, number: int) -> bytes:
+        """The last pixel holds the number, so that no two records have the same photo."""
         red, green, blue = (round(255 * c) for c in colorsys.hsv_to_rgb(category / len(self.names), 0.9, 0.7))
         image = Image.new("RGB", (self.side, self.side), (red, green, blue))
         at, end = (self.side - width) // 2, (self.side - width) // 2 + width - 1
         ImageDraw.Draw(image).rectangle((at, at, end, end), fill="white")
+        image.putpixel((self.side - 1, self.side - 1), (number % 256, number // 256, 0))
         buffer = io.BytesIO()
         image.save(buffer, "PNG")
         return buffer.getvalue()
 
     def look(self, record: Record) -> str:
+        """What the photo shows; of no photo, always the same."""
+        if record.photo is None:
+            return self.task.write(self.values(0, 1))
         pixels = np.asarray(open_photo(record.photo))
         red, green, blue = pixels[0, 0] / 255
         category = round(colorsys.rgb_to_hsv(red, green, blue)[0] * len(self.names)) % len(self.names)
@@ -71,7 +76,7 @@ def make_shop(folder: Path, *, task: Task | None = None, rows: int = 120, catego
         group = number // 2
         category = group % categories
         width = int(rng.integers(side // 4, side - 4))
-        file_name, sha256 = store_photo(folder, shop.draw(category, width), "png")
+        file_name, sha256 = store_photo(folder, shop.draw(category, width, number), "png")
         split = splits[group // categories % 10]
         lines.append(Row(f"r{number}", file_name, f"g{group}", split, side, side, sha256, "0" * 16, shop.values(category, width)))
     write_dataset(folder, shop.task, lines, source={"kind": "test"})

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,11 +17,15 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
+from seeworth.data.dataset import write_dataset
+from seeworth.data.photo.decode import open_photo
 from seeworth.errors import DataError, RunError, SettingsError
+from seeworth.evaluate.asked import Rivals
 from seeworth.evaluate.folder import read_manifest
-from seeworth.evaluate.run import run
+from seeworth.evaluate.run import demand, run
+from seeworth.predict.baselines import BEFORE
 from seeworth.predict.predictor import FakePredictor
-from seeworth.record import read_predictions, write_predictions
+from seeworth.record import Record, read_predictions, write_predictions
 from seeworth.settings import EvaluateSettings
 
 
@@ -43,10 +48,18 @@ def test_a_run_is_measured_beside_baselines_and_without_photos(shop: Any, settin
     assert set(content["figures"]["title_exact"]["baselines"]) == {
         "most common answer",
         "median of the true category",
+        "median of the predicted category",
         "nearest training photo",
     }
-    assert content["grounding"]["tone"] == "good"
-    assert content["grounding"]["swapped"]["value"]["value"] == 0
+    grounding = content["grounding"]
+    assert grounding["tone"] == "good"
+    assert list(grounding["modes"]) == ["blank", "swapped", "same_category", "blur_2", "blur_6", "blur_18", "text"]
+    assert grounding["modes"]["swapped"]["value"]["value"] == 0
+    alike = grounding["modes"]["same_category"]["fields"]
+    assert alike["category3_code_accuracy"]["drop"]["value"] == 0
+    assert alike["full_price_within_25"]["drop"]["low"] > 0
+    assert 0.9 < grounding["share_of_skill"]["value"] <= 1
+    assert content["faults"] == content["left_out"] == []
     assert content["data"]["fingerprint"] == shop.dataset.fingerprint
     assert content["warnings"] == []
     assert len(content["hashes"]["run.json"]) == 64
@@ -61,8 +74,11 @@ def test_the_folder_holds_every_word_verbatim_and_small_photos_of_the_gallery(sh
     names = {path.name for path in out.glob("predictions-*.jsonl")}
     assert names == {
         f"predictions-{name}.jsonl"
-        for name in ("blank", "swapped", "most-common-answer", "median-of-the-true-category", "nearest-training-photo")
-    }
+        for name in (
+            "blank", "swapped", "same_category", "blur_2", "blur_6", "blur_18", "text", "most-common-answer", "median-of-the-true-category",
+            "median-of-the-predicted-category", "nearest-training-photo",
+        )
+    }  # fmt: skip
     assert {len(list(read_predictions(out / name))) for name in names} == {len(records)}
     thumbnails = list((out / "thumbnails").iterdir())
     assert len(thumbnails) == 24
@@ -136,8 +152,10 @@ def test_data_that_the_run_was_not_trained_on_is_warned_of(shop: Any, new_run: C
 def test_a_task_without_number_and_category_is_measured(text_shop: Any, new_run: Callable[..., Path], tmp_path: Path) -> None:
     settings = EvaluateSettings(run=new_run(text_shop), output=tmp_path / "out", bootstrap=50)
     content = read_manifest(run(settings, predictor=FakePredictor(text_shop.look), console=_quiet()))
-    assert list(content["figures"]) == ["parse_rate", "title_exact", "title_similarity"]
-    assert content["ratios"] == content["confusion"] == {}
+    assert list(content["figures"]) == ["parse_rate", "title_exact", "title_similarity", "title_token_f1", "title_chrf"]
+    assert content["confusion"] == {}
+    assert content["slices"] == []
+    assert content["left_out"] == ["Another photo of the same category was left out of the grounding check: the task has no category."]
     assert content["grounding"]["figure"] == "title_exact"
     assert list(content["figures"]["title_exact"]["baselines"]) == ["most common answer", "nearest training photo"]
 
@@ -185,6 +203,71 @@ def test_what_cannot_be_evaluated_is_told_in_a_line(shop: Any, text_shop: Any, n
         with pytest.raises(error, match=words):
             run(replace(settings, output=tmp_path / "out"), predictor=None, console=_quiet())
     assert not (tmp_path / "out").exists()
+
+
+def test_only_the_modes_that_are_named_are_asked(shop: Any, settings: EvaluateSettings) -> None:
+    out = run(replace(settings, grounding_modes="text, blank"), predictor=FakePredictor(shop.look), console=_quiet())
+    assert list(read_manifest(out)["grounding"]["modes"]) == ["text", "blank"]
+    assert not (out / "predictions-swapped.jsonl").exists()
+    for words, told in (("blank,fog", "'fog' is none"), ("blur", "at least one of blank, swapped, text")):
+        with pytest.raises(SettingsError, match=told):
+            run(replace(settings, grounding_modes=words, overwrite=True), predictor=FakePredictor(shop.look), console=_quiet())
+
+
+def test_slices_are_those_asked_for_and_an_unknown_column_is_told_before_anything_is_asked(shop: Any, settings: EvaluateSettings) -> None:
+    out = run(replace(settings, slices="category3_code"), predictor=FakePredictor(shop.look), console=_quiet())
+    price, category = read_manifest(out)["slices"]
+    assert (price["column"], category["column"]) == ("full_price", "category3_code")
+    assert {one["name"] for one in category["slices"]} == set(shop.names)
+    assert all(one["weak"] for one in category["slices"])
+    with pytest.raises(SettingsError, match="no record has a column 'colour'"):
+        run(replace(settings, slices="colour", overwrite=True), predictor=FakePredictor({}), console=_quiet())
+
+
+def test_baselines_that_ask_the_model_are_handed_in(shop: Any, settings: EvaluateSettings) -> None:
+    def see(records: Sequence[Record]) -> Any:
+        return np.stack([np.asarray(open_photo(record.photo), dtype=np.float32)[0, 0] for record in records if record.photo])
+
+    rivals = Rivals(see, FakePredictor(lambda record: "I see a thing.", name=BEFORE), ("Something else was left out.",))
+    out = run(settings, predictor=FakePredictor(shop.look), rivals=rivals, console=_quiet())
+    content = read_manifest(out)
+    beside = content["figures"]["category3_code_accuracy"]["baselines"]
+    assert beside["linear heads on its own vision features"]["value"] == 1
+    assert beside["nearest photo by its own vision features"]["value"] == 1
+    assert (out / "predictions-linear-heads-on-its-own-vision-features.jsonl").is_file()
+    assert content["figures"]["parse_rate"]["baselines"][BEFORE]["value"] == 0
+    assert BEFORE not in content["skill"]["category3_code_accuracy"]["against"]
+    assert content["left_out"] == ["Something else was left out."]
+
+
+def test_a_fault_ends_with_a_line_and_the_evaluation_stays(shop: Any, settings: EvaluateSettings) -> None:
+    truth = {record.id: shop.task.write(record.values) for record in shop.dataset.records("test")}
+    out = run(settings, predictor=FakePredictor(truth), console=_quiet())
+    content = read_manifest(out)
+    assert [one["code"] for one in content["faults"]] == ["photo_ignored"]
+    with pytest.raises(RunError, match=r"does not look at the photo: .* The evaluation is in .*--allow_ungrounded"):
+        demand(content, out, allow_ungrounded=False)
+    demand(content, out, allow_ungrounded=True)
+    leak = {"code": "leak", "text": "It leaks.", "ungrounded": False}
+    with pytest.raises(RunError, match="It leaks"):
+        demand({"faults": [*content["faults"], leak]}, out, allow_ungrounded=True)
+
+
+def test_records_of_another_dataset_that_the_run_was_trained_on_are_a_leak(shop: Any, new_run: Callable[..., Path], tmp_path: Path) -> None:
+    """The run's own data is another folder, in which what is measured here stands in the train split."""
+    other = type(shop)(shutil.copytree(shop.folder, tmp_path / "other"), shop.task, len(shop.names), shop.side)
+    rows = [replace(row, split="train", group=f"other-{row.group}") for row in other.dataset.rows()]
+    write_dataset(other.folder, other.task, rows, source={"kind": "test"})
+    settings = EvaluateSettings(run=new_run(other), data=shop.folder, output=tmp_path / "out", bootstrap=20)
+    content = read_manifest(run(settings, predictor=FakePredictor(shop.look), console=_quiet()))
+    assert [one["code"] for one in content["faults"]] == ["leak"]
+    assert "48 of 48 records have the photo of a train record" in content["verdict"][0]["text"]
+
+
+def test_train_records_are_measured_with_a_warning(shop: Any, settings: EvaluateSettings) -> None:
+    content = read_manifest(run(replace(settings, split="train"), predictor=FakePredictor(shop.look), console=_quiet()))
+    assert content["faults"] == []
+    assert "These are train records" in content["warnings"][0]
 
 
 def test_evaluating_a_predictions_file_never_loads_torch(shop: Any, tmp_path: Path) -> None:

@@ -13,8 +13,8 @@ import pytest
 from PIL import Image
 
 from seeworth.errors import DataError
-from seeworth.predict.baselines import MedianOfCategory, MostCommonAnswer, NearestPhoto, baselines, photo_vectors
-from seeworth.record import Record, Value
+from seeworth.predict.baselines import MedianOfCategory, MedianOfPredicted, MostCommonAnswer, NearestPhoto, baselines, photo_vectors
+from seeworth.record import Prediction, Record, Value
 from seeworth.task import Field, Task
 
 TASK = Task()
@@ -64,6 +64,18 @@ def test_the_median_of_the_true_category_is_an_oracle_on_the_category_alone() ->
 def test_a_category_without_train_records_gets_the_typical_values_of_all() -> None:
     answer = _read(TASK, next(MedianOfCategory(TASK, TRAIN)([_record("t", "x", "Hats", "1")])).text)
     assert answer == {"title": "Red bag", "category3_code": "Hats", "full_price": Decimal(200)}
+
+
+def test_the_median_of_the_predicted_category_follows_what_the_model_said() -> None:
+    asked = [_record("t", "Unknown", "Rings", "1"), _record("u", "Unknown", "Bags", "1"), _record("v", "Unknown", "Bags", "1")]
+    said = [Prediction("t", "Product: x, Category: Bags, Full Price: 7", 0), Prediction("u", "no idea", 0)]
+    said.append(Prediction("v", "Product: x, Category: Rings, Full Price: 7", 0))
+    baseline = MedianOfPredicted(TASK, TRAIN, said)
+    wrong, unread, other = (_read(TASK, answer.text) for answer in baseline(asked))
+    assert wrong == {"title": "Red bag", "category3_code": "Bags", "full_price": Decimal(200)}
+    assert unread == _read(TASK, next(MostCommonAnswer(TASK, TRAIN)(asked)).text)
+    assert other == {"title": "Ring, Category: gold", "category3_code": "Rings", "full_price": Decimal(9000)}
+    assert baseline.given == ("category3_code",)
 
 
 def _photo(path: Path, colour: tuple[int, int, int], size: tuple[int, int] = (40, 30)) -> Path:

@@ -86,18 +86,20 @@ def test_every_figure_shown_equals_evaluation_json(page: Page, evaluation: Path)
             found = Estimate.from_dict(data)
             expected[name, who] = f"{number(found.value, one['unit'])}|{interval(found, one['unit'])}|n = {found.n}|"
     assert page.cells == expected
-    assert len(expected) == 8 * 4 - 1  # the oracle was told the category
+    assert len(expected) == 13 * 5 - 2 * 2  # two baselines were told the category
 
 
 def test_the_shown_value_is_the_measured_one_to_the_last_digit_shown(page: Page, evaluation: Path) -> None:
     content = read_manifest(evaluation)
-    marks = [score["fields"]["category3_code"]["correct"] for score in content["scores"]]
+    fields = [score["fields"]["category3_code"] for score in content["scores"]]
+    marks = [one["correct"] for one in fields if one["answer"] is not None]
+    assert len(marks) < len(fields)
     assert page.cells["category3_code_accuracy", "model"].startswith(f"{100 * sum(marks) / len(marks):.1f} %")
 
 
 def test_sections_come_with_the_verdict_first(page: Page) -> None:
     ids = [attributes["id"] for attributes in page.all("section")]
-    assert ids == ["verdict", "figures", "grounding", "numbers", "confusion", "curves", "gallery", "source"]
+    assert ids == ["verdict", "figures", "grounding", "slices", "numbers", "confusion", "curves", "gallery", "source"]
     assert page.open == []
 
 
@@ -115,6 +117,28 @@ def test_the_page_asks_nothing_of_anyone(evaluation: Path, page: Page) -> None:
             assert not key.startswith("on")
             if key in ("src", "href", "xlink:href", "data", "action"):
                 assert str(value).startswith(("data:image/jpeg;base64,", "#")), (tag, key, value)
+
+
+def test_every_skill_shown_equals_evaluation_json(page: Page, evaluation: Path) -> None:
+    content = read_manifest(evaluation)
+    shown = {
+        (str(attributes["data-skill"]), str(attributes["data-of"])) for attributes in page.all("td") if attributes.get("data-skill")
+    }
+    assert shown == {(name, who) for name, one in content["skill"].items() for who in one["against"]}
+    assert len(shown) == 3 * 4 - 2
+    for one in content["skill"].values():
+        assert one["best"] in one["against"]
+        for data in one["against"].values():
+            skill = Estimate.from_dict(data["skill"])
+            words = f"{skill.value:.2f} {skill.low:.2f} to {skill.high:.2f}" if skill.value == skill.value else "none no interval"
+            assert f"{words} n = {skill.n}" in page.text
+
+
+def test_the_page_shows_each_way_to_spoil_the_photo_and_weak_slices(page: Page) -> None:
+    for words in ("another photo of the same category", "its own photo, blurred by 18 %", "no photo at all", "weak", "By full_price"):
+        assert words in page.text
+    assert "of the lead over the most common answer comes from the photo" in page.text
+    assert "4 of 48 unread" in page.text
 
 
 def test_photos_have_words_and_charts_have_names(page: Page) -> None:
@@ -176,6 +200,18 @@ def test_words_from_the_data_cannot_act(attack: str, evaluation: Path, tmp_path:
     content["warnings"] = [attack]
     content["verdict"][0]["text"] = attack
     content["grounding"]["verdict"] = content["grounding"]["label"] = attack
+    content["left_out"] = [attack]
+    content["unread"] = {attack: 3}
+    for mode in content["grounding"]["modes"].values():
+        mode["label"] = attack
+        mode["fields"] = {name: {**one, "label": attack} for name, one in mode["fields"].items()}
+    for column in content["slices"]:
+        column["column"] = attack
+        for part in column["slices"]:
+            part["name"] = attack
+    for one in content["skill"].values():
+        one["against"] = {attack: next(iter(one["against"].values()))}
+        one["best"] = attack
     for one in content["figures"].values():
         one["label"] = attack
         one["baselines"] = {attack: next(iter(one["baselines"].values()))}

@@ -1,7 +1,10 @@
-"""Ablations: the same records with their photos taken away, to see whether an answer came from the photo.
+"""Ablations: the same records with their photos spoilt or taken away, to see whether an answer came from the photo.
 
-`blank` gives every record a grey photo of its own size, `swap` another record's photo. Ids, groups and true values stay.
-Knows nothing of who answers or of how answers are scored.
+    blank           a grey photo of its own size           blur            its own photo, blurred
+    swap            another record's photo                 without         no photo at all
+    swap_within     that of another record of its category
+
+Ids, groups and true values stay. Knows nothing of who answers or of how answers are scored.
 """
 
 from __future__ import annotations
@@ -13,10 +16,10 @@ from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageFilter
 
 from ..errors import DataError
-from ..record import Record
+from ..record import Record, Turn
 from .photo.decode import open_photo
 
 Ints: TypeAlias = NDArray[np.int64]
@@ -63,6 +66,56 @@ def swap(records: Sequence[Record], seed: int, category: str | None = None) -> l
     categories = groups if category is None else _codes([str(record.values[category]) for record in records])
     holds = _exchange(groups, categories, np.random.default_rng(seed).permutation(len(records)))
     return [replace(record, photo=records[other].photo, sizes=records[other].sizes) for record, other in zip(records, holds, strict=True)]
+
+
+def swap_within(records: Sequence[Record], seed: int, category: str) -> list[Record]:
+    """Records of one photo each with the photo of another record of their category, drawn among those of other groups.
+
+    Records without such a partner are left out. Same records and seed, same photos.
+    """
+    rng = np.random.default_rng(seed)
+    alike: dict[str, list[Record]] = {}
+    for record in records:
+        alike.setdefault(str(record.values[category]), []).append(record)
+    found = []
+    for record in records:
+        others = [one for one in alike[str(record.values[category])] if one.group != record.group and one.photo != record.photo]
+        if others:
+            other = others[int(rng.integers(len(others)))]
+            found.append(replace(record, photo=other.photo, sizes=other.sizes))
+    return found
+
+
+def blur(records: Sequence[Record], folder: Path, percent: float) -> list[Record]:
+    """Records of one photo each with it blurred (Gaussian, radius in % of its shorter side), as `folder`/NUMBER.png.
+
+    Raises PhotoError for a photo that cannot be opened.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    found = []
+    for number, record in enumerate(records):
+        path = folder / f"{number}.png"
+        if record.photo is not None:
+            photo = open_photo(record.photo).convert("RGB")
+            photo.filter(ImageFilter.GaussianBlur(min(photo.size) * percent / 100)).save(path, compress_level=1)
+        found.append(replace(record, photo=None if record.photo is None else path))
+    return found
+
+
+def without(records: Sequence[Record]) -> list[Record]:
+    """The records with no photo, and no place for one in what is said: the question alone.
+
+    A turn of a conversation that was nothing but photos says "(no photo)": it can be neither empty nor left out.
+    """
+
+    def silent(turn: Turn) -> Turn:
+        words = tuple(part for part in turn.parts if isinstance(part, str))
+        return replace(turn, parts=words if any(part.strip() for part in words) else ("(no photo)",))
+
+    return [
+        replace(record, photo=None, photos=(), sizes=(), turns=None if record.turns is None else tuple(map(silent, record.turns)))
+        for record in records
+    ]
 
 
 def _exchange(groups: Ints, categories: Ints, holds: Ints) -> Ints:

@@ -11,12 +11,16 @@ from typing import Any, TypedDict
 
 import numpy as np
 
+from ..predict.baselines import BEFORE, COMMONEST, PREDICTED
 from ..record import Prediction, Record
 from ..task import Task
 from .estimate import Estimate
-from .figures import Figure, confusion, error_ratio, figures, figures_of, main_figures
-from .grounding import Grounding, grounding
+from .faults import find_faults, leaks
+from .figures import Figure, confusion, figures, figures_of, main_figures, unread
+from .grounding import JUDGED, Grounding, grounding
 from .score import Score, scores
+from .skill import Skill, skill, skills_to_dict
+from .slices import sliced
 from .verdict import verdict
 
 GALLERY = 12  # photos of best and of worst answers
@@ -31,33 +35,47 @@ class Baseline:
 
 
 @dataclass(frozen=True)
-class Ablated:
-    """The model's answers to some of the records, asked again with blank and with swapped photos."""
-
-    record_ids: Sequence[str]
-    blank: Sequence[Prediction]
-    swapped: Sequence[Prediction]
-
-
-@dataclass(frozen=True)
 class Answers:
-    """Everything that was answered about the records."""
+    """Everything that was answered about the records.
+
+    Attributes:
+        baselines: by name; those of `predict.baselines` that a check needs are found by their names.
+        modes: the model's answers to some of the records, asked again with spoilt photos: see `grounding`.
+        left_out: what was not asked, and why, in sentences.
+    """
 
     model: Sequence[Prediction]
     baselines: Mapping[str, Baseline] = field(default_factory=dict)
-    ablated: Ablated | None = None
-    why_not_ablated: str = "The grounding check was left out: whether the answers come from the photo is not known."
+    modes: Mapping[str, Sequence[Prediction]] = field(default_factory=dict)
+    left_out: Sequence[str] = ()
+    why_not_grounded: str = "The grounding check was left out: whether the answers come from the photo is not known."
 
 
-def evaluate(task: Task, records: Sequence[Record], answers: Answers, *, resamples: int = 2000, seed: int = 0) -> dict[str, Any]:
-    """Measure the answers. Raises DataError when a record has no answer, or no true value.
+def evaluate(
+    task: Task,
+    records: Sequence[Record],
+    answers: Answers,
+    *,
+    train: Sequence[Record] = (),
+    slices: Sequence[str] = (),
+    resamples: int = 2000,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """Measure the answers. Raises DataError when a record has no answer, or no true value, SettingsError for an unknown column.
+
+    Args:
+        train: what the model was trained on, that must share nothing with `records`. slices: columns to slice by.
 
     Returns plain data, estimates as {"value", "low", "high", "n"}:
         figures     name -> label, field, unit, higher_is_better, main, model, baselines {name: estimate}
-        ratios      number field -> baseline -> our mean absolute error over its, paired
+        unread      field -> answers that it could not be read from
+        skill       main figure -> the best baseline, and the model against each: skill, gain, outcome
         confusion   category field -> [true, answered or None, count]
+        slices      see `slices.sliced`
         grounding   see `Grounding.to_dict`; None when it was left out
+        faults      code, text, ungrounded: what makes the figures worthless
         verdict     sentences with their tone, the most important first
+        left_out    what was not asked, and why
         gallery     record ids of the best and of the worst answers
         scores      one a record, with the words and what was read
     """
@@ -66,17 +84,23 @@ def evaluate(task: Task, records: Sequence[Record], answers: Answers, *, resampl
     draws: _Draws = {"resamples": resamples, "seed": seed}
     model = figures(task, ours, **draws)
     beside = {name: _not_given(task, answers.baselines[name].given, figures(task, marks, **draws)) for name, marks in theirs.items()}
-    ground = _ground(task, records, ours, answers.ablated, draws)
-    spoken = verdict(main_figures(task), model, beside, ground, answers.why_not_ablated)
+    skills = {one.name: _skills(one, ours, theirs, beside, draws) for one in main_figures(task)}
+    ground = _ground(task, records, ours, theirs.get(COMMONEST, ()), answers.modes, draws)
+    faults = [
+        *find_faults(task, ours, grounding=ground, looked_up=theirs.get(PREDICTED, ()), before=theirs.get(BEFORE, ()), seed=seed),
+        *leaks(records, train),
+    ]
+    spoken = verdict(main_figures(task), model, skills, ground, answers.why_not_grounded, faults)
     return {
-        "figures": {one.name: _figure(one, model, beside) for one in figures_of(task)},
-        "ratios": {
-            one.name: {name: error_ratio(one.name, ours, marks, **draws).to_dict() for name, marks in theirs.items()}
-            for one in task.of_kind("number")
-        },
+        "figures": {one.name: _figure(one, model, beside) for one in figures_of(task, ranked=True) if one.name in model},
+        "unread": unread(task, ours),
+        "skill": skills_to_dict(skills),
         "confusion": {one.name: [list(row) for row in confusion(one.name, ours)] for one in task.of_kind("category")},
+        "slices": sliced(task, records, ours, slices, **draws),
         "grounding": None if ground is None else ground.to_dict(),
+        "faults": [asdict(one) for one in faults],
         "verdict": [asdict(one) for one in spoken],
+        "left_out": list(answers.left_out),
         "gallery": gallery(ours, seed),
         "scores": [one.to_dict() for one in ours],
     }
@@ -95,19 +119,41 @@ class _Draws(TypedDict):
     seed: int
 
 
-def _ground(task: Task, records: Sequence[Record], ours: Sequence[Score], ablated: Ablated | None, draws: _Draws) -> Grounding | None:
-    if ablated is None or not ablated.record_ids:
+def _skills(
+    figure: Figure,
+    ours: Sequence[Score],
+    theirs: Mapping[str, Sequence[Score]],
+    beside: Mapping[str, Mapping[str, Estimate]],
+    draws: _Draws,
+) -> list[Skill]:
+    fair = {name: marks for name, marks in theirs.items() if figure.name in beside[name]}
+    return [skill(figure, ours, marks, name, beside[name][figure.name], **draws) for name, marks in fair.items()]
+
+
+def _ground(
+    task: Task,
+    records: Sequence[Record],
+    ours: Sequence[Score],
+    commonest: Sequence[Score],
+    modes: Mapping[str, Sequence[Prediction]],
+    draws: _Draws,
+) -> Grounding | None:
+    """None when no mode was asked that the verdict hangs on. Each mode is scored on the records that it was asked about."""
+    if not any(modes.get(name) for name in JUDGED):
         return None
-    wanted = set(ablated.record_ids)
-    asked = [record for record in records if record.id in wanted]
-    own = [one for one in ours if one.record_id in wanted]
-    blank = scores(task, asked, ablated.blank, "answers to blank photos")
-    swapped = scores(task, asked, ablated.swapped, "answers to swapped photos")
-    return grounding(task, own, blank, swapped, **draws)
+    asked = {name: {one.record_id for one in answered} for name, answered in modes.items()}
+    spoilt = {
+        name: scores(task, [record for record in records if record.id in asked[name]], answered, f"answers with {name} photos")
+        for name, answered in modes.items()
+        if answered
+    }
+    every = set().union(*asked.values())
+    own, floor = ([one for one in marks if one.record_id in every] for marks in (ours, commonest))
+    return grounding(task, own, spoilt, floor, **draws)
 
 
 def _not_given(task: Task, given: tuple[str, ...], found: dict[str, Estimate]) -> dict[str, Estimate]:
-    return {one.name: found[one.name] for one in figures_of(task) if one.field not in given}
+    return {one.name: found[one.name] for one in figures_of(task, ranked=True) if one.field not in given and one.name in found}
 
 
 def _figure(one: Figure, model: Mapping[str, Estimate], beside: Mapping[str, Mapping[str, Estimate]]) -> dict[str, Any]:

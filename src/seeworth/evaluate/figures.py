@@ -1,7 +1,7 @@
 """Figures: from scores to named numbers with intervals, all derived from the task's fields.
 
-Who enters a figure is its rule: a category, a text and the parse rate count every record (what was not read is wrong);
-a number's figures count only the records whose number was read, and n says how many. No sentence is spoken here.
+Who enters a figure is one rule: a field's figures count the records whose field was read, and n says how many. What could not
+be read is counted apart, by the parse rate and `unread`, and never enters as 0. No sentence is spoken here.
 """
 
 from __future__ import annotations
@@ -9,17 +9,26 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from decimal import Decimal
+from typing import Any, TypeAlias, cast
+
+import numpy as np
 
 from ..record import Prediction, Record
 from ..task import Task
-from .estimate import Estimate, Statistic, estimate, mean, median, ratio, share
-from .score import Score, scores
+from .estimate import Estimate, Floats, Statistic, estimate, mean, median, share
+from .measures import chrf, codes, log_error, macro_f1, root_mean_square, token_f1
+from .score import FieldScore, Score, scores
 
-Measure: TypeAlias = Callable[[Score], float | None]
-"""A score's contribution to a figure; None keeps the record out of it."""
+Measure: TypeAlias = Callable[[Score], Any]
+"""A score's contribution to a figure, a float in most; None keeps the record out of it."""
 
 WITHIN = (10, 25)  # % of the truth
+TOP = 3  # categories that are looked at where probabilities are given
+
+
+def _floats(values: Sequence[Any]) -> Floats:
+    return np.asarray(values, dtype=np.float64)
 
 
 @dataclass(frozen=True)
@@ -27,7 +36,7 @@ class Figure:
     """What is measured: a stable name, a label for people, the field, the unit and which way is better.
 
     `unit` is "share" (0..1 of the records), "similarity" (0..1), "%" or the field's own. `main` marks the one figure of a
-    field that verdicts are spoken on.
+    field that verdicts are spoken on. `prepare` makes of what `measure` gave the floats that `statistic` takes.
     """
 
     name: str
@@ -38,6 +47,7 @@ class Figure:
     measure: Measure
     statistic: Statistic = mean
     main: bool = False
+    prepare: Callable[[Sequence[Any]], Floats] = _floats
 
     def estimate(self, marks: Sequence[Score], *, resamples: int, seed: int) -> Estimate:
         """The figure over the scores that enter it."""
@@ -45,16 +55,19 @@ class Figure:
         values, groups = [value for value, _ in entered], [group for _, group in entered]
         if self.unit == "share":
             return share(values, groups, resamples=resamples, seed=seed)
-        return estimate(values, groups, self.statistic, resamples=resamples, seed=seed)
+        prepared = self.prepare(values) if values else _floats(values)
+        return estimate(prepared, groups, self.statistic, resamples=resamples, seed=seed)
 
 
-def figures_of(task: Task) -> tuple[Figure, ...]:
-    """Every figure that the task's fields allow, parse rate first, then in the order of the answer."""
+def figures_of(task: Task, *, ranked: bool = False) -> tuple[Figure, ...]:
+    """Every figure that the task's fields allow, parse rate first, then in the order of the answer.
+
+    `ranked` adds those that need the probabilities of categories.
+    """
     found = [Figure("parse_rate", "answers that can be read", None, "share", True, lambda one: float(not one.problems))]
     for one in task.answer_fields:
         if one.kind == "category":
-            hit = _get(one.name, "correct")
-            found.append(Figure(f"{one.name}_accuracy", f"{one.name} right", one.name, "share", True, hit, main=True))
+            found.extend(_category_figures(one.name, ranked))
         elif one.kind == "text":
             found.extend(_text_figures(one.name))
         else:
@@ -68,8 +81,9 @@ def main_figures(task: Task) -> tuple[Figure, ...]:
 
 
 def figures(task: Task, marks: Sequence[Score], *, resamples: int = 2000, seed: int = 0) -> dict[str, Estimate]:
-    """All figures of the task over the scores, by name."""
-    return {one.name: one.estimate(marks, resamples=resamples, seed=seed) for one in figures_of(task)}
+    """All figures of the task over the scores, by name; those of probabilities where some score has them."""
+    ranked = any(one.ranked for one in marks)
+    return {one.name: one.estimate(marks, resamples=resamples, seed=seed) for one in figures_of(task, ranked=ranked)}
 
 
 def validation_figures(task: Task, records: Sequence[Record], predictions: Sequence[Prediction]) -> dict[str, float]:
@@ -81,15 +95,9 @@ def validation_figures(task: Task, records: Sequence[Record], predictions: Seque
     return {name: one.value for name, one in found.items() if one.n}
 
 
-def error_ratio(field: str, ours: Sequence[Score], theirs: Sequence[Score], *, resamples: int, seed: int) -> Estimate:
-    """Our mean absolute error over theirs, on the records whose number both could read, paired. Below 1: ours is smaller."""
-    measure = _get(field, "absolute_error")
-    pairs = [
-        (a, b, one.group)
-        for one, other in zip(ours, theirs, strict=True)
-        if (a := measure(one)) is not None and (b := measure(other)) is not None
-    ]
-    return estimate([(a, b) for a, b, _ in pairs], [group for *_, group in pairs], ratio, resamples=resamples, seed=seed)
+def unread(task: Task, marks: Sequence[Score]) -> dict[str, int]:
+    """By field, how many answers it could not be read from."""
+    return {one.name: sum(mark.fields[one.name].answer is None for mark in marks) for one in task.answer_fields}
 
 
 def confusion(field: str, marks: Sequence[Score]) -> list[tuple[str, str | None, int]]:
@@ -98,11 +106,23 @@ def confusion(field: str, marks: Sequence[Score]) -> list[tuple[str, str | None,
     return [(truth, answer, count) for (truth, answer), count in pairs.most_common()]
 
 
+def _category_figures(name: str, ranked: bool) -> list[Figure]:
+    found = [
+        Figure(f"{name}_accuracy", f"{name} right", name, "share", True, _get(name, "correct"), main=True),
+        Figure(f"{name}_macro_f1", f"{name} macro-F1", name, "similarity", True, _of(name, _pair), macro_f1, prepare=codes),
+    ]
+    if ranked:
+        label = f"{name} among the {TOP} most probable"
+        found.append(Figure(f"{name}_top_{TOP}", label, name, "share", True, lambda one: _in_top(one, name)))
+    return found
+
+
 def _text_figures(name: str) -> list[Figure]:
-    exact, similarity = _get(name, "exact"), _get(name, "similarity")
     return [
-        Figure(f"{name}_exact", f"{name} exactly right", name, "share", True, exact, main=True),
-        Figure(f"{name}_similarity", f"{name} edit similarity", name, "similarity", True, similarity),
+        Figure(f"{name}_exact", f"{name} exactly right", name, "share", True, _get(name, "exact"), main=True),
+        Figure(f"{name}_similarity", f"{name} edit similarity", name, "similarity", True, _get(name, "similarity")),
+        Figure(f"{name}_token_f1", f"{name} word F1", name, "similarity", True, _of(name, lambda one: token_f1(*_pair(one)))),
+        Figure(f"{name}_chrf", f"{name} chrF", name, "similarity", True, _of(name, lambda one: chrf(*_pair(one)))),
     ]
 
 
@@ -111,14 +131,20 @@ def _number_figures(name: str, unit: str) -> list[Figure]:
     found = [
         Figure(f"{name}_mae", f"{name} mean error", name, unit, False, error, main=True),
         Figure(f"{name}_median_ape", f"{name} median error", name, "%", False, percentage, median),
+        Figure(f"{name}_rmsle", f"{name} RMSLE", name, "", False, _of(name, _log_error), root_mean_square),
     ]
     for within in WITHIN:
         found.append(Figure(f"{name}_within_{within}", f"{name} within {within} %", name, "share", True, _at_most(percentage, within)))
-    return found
+    return [*found, Figure(f"{name}_bias", f"{name} bias, read - true", name, unit, False, _of(name, _signed))]
 
 
 def _get(field: str, measure: str) -> Measure:
-    return lambda one: one.fields[field].measures.get(measure)
+    return _of(field, lambda one: one.measures.get(measure))
+
+
+def _of(field: str, measure: Callable[[FieldScore], Any]) -> Measure:
+    """The measure of one field, None where it was not read."""
+    return lambda one: None if one.fields[field].answer is None else measure(one.fields[field])
 
 
 def _at_most(measure: Measure, limit: float) -> Measure:
@@ -127,6 +153,24 @@ def _at_most(measure: Measure, limit: float) -> Measure:
         return None if value is None else float(value <= limit)
 
     return hit
+
+
+def _pair(one: FieldScore) -> tuple[str, str]:
+    return str(one.truth), str(one.answer)
+
+
+def _signed(one: FieldScore) -> float:
+    return float(cast(Decimal, one.answer) - cast(Decimal, one.truth))
+
+
+def _log_error(one: FieldScore) -> float | None:
+    return log_error(cast(Decimal, one.truth), cast(Decimal, one.answer))
+
+
+def _in_top(one: Score, field: str) -> float | None:
+    """Whether the truth is among the first TOP; None where no probabilities are given."""
+    found = one.ranked.get(field)
+    return None if found is None else float(str(one.fields[field].truth) in found[:TOP])
 
 
 def _words(answer: object) -> str | None:

@@ -2,7 +2,7 @@
 
     OUT/evaluation.json         every figure with value, low, high and n; written last
     OUT/predictions.jsonl       the model on its own photos, one line a record, verbatim
-    OUT/predictions-NAME.jsonl  the same for each baseline, and for blank and swapped photos
+    OUT/predictions-NAME.jsonl  the same for each baseline, and for each way to spoil the photo
     OUT/thumbnails/             small JPEGs of the gallery's photos        OUT/log.jsonl   the run's training log
 
 Knows nothing of what the figures mean.
@@ -24,7 +24,7 @@ from PIL import Image
 from ..errors import RunError
 from ..page.picture import thumbnail
 
-FORMAT = "seeworth-evaluation/1"
+FORMAT = "seeworth-evaluation/2"
 MANIFEST = "evaluation.json"
 
 

@@ -13,45 +13,52 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from rich.console import Console
 
-from ..data.ablate import blank, swap
 from ..data.dataset import Dataset
 from ..data.photo.decode import open_photo
 from ..errors import DataError, RunError, SettingsError
-from ..predict.baselines import baselines
 from ..predict.predictor import Predictor
 from ..record import Prediction, Record, read_predictions, write_predictions
 from ..run_folder import read_run
 from ..settings import EvaluateSettings, to_plain
 from ..task import Task
-from .core import Ablated, Answers, Baseline, evaluate
+from .asked import Asker, Rivals, ask_baselines, ask_modes, modes_of
+from .core import Answers, evaluate
 from .folder import check_output, evaluation_folder, file_hash, write_manifest, write_thumbnail
-from .show import show, watched
+from .show import show
+from .slices import column_of
 
 RUN_FILES = ("run.json", "task.yaml", "log.jsonl", "*.safetensors")  # hashed into evaluation.json
 
 
 @dataclass(frozen=True)
 class Inputs:
-    """What is measured: the records and their task, and either a run that can be asked or answers given long ago."""
+    """What is measured: the records and their task, and either a run that can be asked or answers given long ago.
+
+    `trained_on` is the dataset of the run, where that is another one than `data` and can still be opened.
+    """
 
     task: Task
     data: Dataset
     records: Sequence[Record]
     run: Path | None
     warnings: tuple[str, ...]
+    trained_on: Dataset | None = None
 
 
-def run(settings: EvaluateSettings, *, predictor: Predictor | None = None, console: Console | None = None) -> Path:
-    """Make an evaluation folder; return its path. `predictor` stands in for the run's own model, as tests do.
+def run(
+    settings: EvaluateSettings, *, predictor: Predictor | None = None, rivals: Rivals | None = None, console: Console | None = None
+) -> Path:
+    """Make an evaluation folder; return its path. `predictor` and `rivals` stand in for the run's own model, as tests do.
 
-    Raises RunError, DataError or SettingsError in one line for whatever cannot be used.
+    Raises RunError, DataError or SettingsError in one line for whatever cannot be used. Faults that the evaluation finds raise
+    nothing: see `demand`.
     """
     console = console or Console()
     output = output_of(settings)
     check_output(output, overwrite=settings.overwrite)
+    modes_of(settings.grounding_modes)
     inputs = read_inputs(settings)
     for warning in inputs.warnings:
         console.print(f"Warning: {warning}", style="bold red", markup=False)
@@ -59,12 +66,17 @@ def run(settings: EvaluateSettings, *, predictor: Predictor | None = None, conso
         from ..predict.vlm import load_run
 
         predictor = load_run(inputs.run, batch_size=settings.batch_size, max_new_tokens=settings.max_new_tokens, keep_features=True)
+        rivals = _rivals(settings, inputs.run, predictor)
+    train = _trained_on(settings, inputs)
     with evaluation_folder(output, overwrite=settings.overwrite) as folder:
         started = time.perf_counter()
-        answers = _answers(settings, inputs, predictor, folder, console)
+        answers = _answers(settings, inputs, predictor, rivals or Rivals(), Asker(folder, console))
         if (kept := getattr(predictor, "features", None)) is not None:
             console.print(kept.words(), highlight=False, markup=False)
-        measured = evaluate(inputs.task, inputs.records, answers, resamples=settings.bootstrap, seed=settings.seed)
+        measured = evaluate(
+            inputs.task, inputs.records, answers,
+            train=train, slices=_listed(settings.slices), resamples=settings.bootstrap, seed=settings.seed,
+        )  # fmt: skip
         _thumbnails(inputs.records, measured["gallery"], folder)
         if inputs.run and (inputs.run / "log.jsonl").exists():
             (folder / "log.jsonl").write_bytes((inputs.run / "log.jsonl").read_bytes())
@@ -73,6 +85,14 @@ def run(settings: EvaluateSettings, *, predictor: Predictor | None = None, conso
         write_manifest(folder, {**about, **measured})
     show({**about, **measured}, console)
     return output
+
+
+def demand(content: Mapping[str, Any], output: Path, *, allow_ungrounded: bool) -> None:
+    """Raise RunError, in a line, for the first fault of an evaluation.json that is not allowed."""
+    for fault in content["faults"]:
+        if not (allow_ungrounded and fault["ungrounded"]):
+            hint = " (--allow_ungrounded accepts it)" if fault["ungrounded"] else ""
+            raise RunError(f"{fault['text']} The evaluation is in {output}{hint}")
 
 
 def output_of(settings: EvaluateSettings) -> Path:
@@ -98,7 +118,32 @@ def read_inputs(settings: EvaluateSettings) -> Inputs:
     if not records:
         raise DataError(f"{where} has 0 {settings.split} records: choose another --split")
     task = _task(settings.run, manifest, data) if manifest else data.task
-    return Inputs(task, data, records, settings.run if manifest else None, _warnings(manifest, data))
+    for name in _listed(settings.slices):
+        column_of(records, name)
+    warnings = _warnings(settings.split, manifest, data)
+    return Inputs(task, data, records, settings.run if manifest else None, warnings, _other_data(manifest, data))
+
+
+def _rivals(settings: EvaluateSettings, run: Path, model: Any) -> Rivals:
+    """The baselines that the loaded model itself makes; torch is loaded already."""
+    if settings.baselines == "cheap":
+        return Rivals(left_out=("Baselines that ask the model were left out: baselines is cheap.",))
+    from ..predict.own_eyes import before, sees
+
+    (see, blind), (untuned, tuned_only) = sees(model, run), before(model, run)
+    return Rivals(see, untuned, tuple(why for why in (blind, tuned_only) if why))
+
+
+def _trained_on(settings: EvaluateSettings, inputs: Inputs) -> list[Record]:
+    """Train records of the data, and of the dataset that the run was trained on where that is another one and still there."""
+    found = [] if settings.split == "train" else inputs.data.records("train")
+    if inputs.trained_on is not None:
+        found = found + inputs.trained_on.records("train")
+    return found
+
+
+def _listed(words: str) -> list[str]:
+    return [one.strip() for one in words.split(",") if one.strip()]
 
 
 def _task(run: Path, manifest: Mapping[str, Any], data: Dataset) -> Task:
@@ -111,8 +156,10 @@ def _task(run: Path, manifest: Mapping[str, Any], data: Dataset) -> Task:
     return task
 
 
-def _warnings(manifest: Mapping[str, Any], data: Dataset) -> tuple[str, ...]:
+def _warnings(split: str, manifest: Mapping[str, Any], data: Dataset) -> tuple[str, ...]:
     trained = manifest.get("data_fingerprint")
+    if split == "train" and (not manifest or trained == data.fingerprint):
+        return ("These are train records, which the model has learnt by heart or might have: the figures say nothing about new photos.",)
     if not manifest or trained == data.fingerprint:
         return ()
     return (
@@ -121,56 +168,36 @@ def _warnings(manifest: Mapping[str, Any], data: Dataset) -> tuple[str, ...]:
     )
 
 
-def _answers(settings: EvaluateSettings, inputs: Inputs, predictor: Predictor | None, folder: Path, console: Console) -> Answers:
+def _other_data(manifest: Mapping[str, Any], data: Dataset) -> Dataset | None:
+    if not manifest or manifest.get("data_fingerprint") == data.fingerprint:
+        return None
+    try:
+        other = Dataset.open(Path(str(manifest["data"])))
+    except DataError:
+        return None  # it is gone: the warning stands
+    return other if other.fingerprint == manifest.get("data_fingerprint") else None
+
+
+def _answers(settings: EvaluateSettings, inputs: Inputs, predictor: Predictor | None, rivals: Rivals, ask: Asker) -> Answers:
     """Ask everyone, writing each one's words as they come."""
+    modes: dict[str, list[Prediction]] = {}
     if predictor:
-        model = _ask(predictor, inputs.records, folder / "predictions.jsonl", f"answering {settings.split} photos", console)
-        ablated, why = _ablated(settings, inputs, predictor, folder, console)
+        model = ask(predictor, inputs.records, f"answering {settings.split} photos")
+        modes, lacks = ask_modes(
+            ask, predictor, inputs.task, inputs.records,
+            modes=modes_of(settings.grounding_modes), many=settings.grounding_records, seed=settings.seed,
+        )  # fmt: skip
     else:
         model = list(read_predictions(settings.run))
-        write_predictions(folder / "predictions.jsonl", model)
-        ablated, why = None, "The grounding check was left out: a predictions file cannot be asked again without its photos."
-    console.print("fitting the baselines on the train photos", highlight=False)
-    beside = {}
-    for one in baselines(inputs.task, list(inputs.data.records("train"))):
-        beside[one.name] = Baseline(list(one(inputs.records)), one.given)
-        write_predictions(folder / f"predictions-{one.name.replace(' ', '-')}.jsonl", beside[one.name].predictions)
-    return Answers(model, beside, ablated, why)
-
-
-def _ablated(
-    settings: EvaluateSettings, inputs: Inputs, predictor: Predictor, folder: Path, console: Console
-) -> tuple[Ablated | None, str]:
-    """Ask again with blank and with swapped photos; None and the reason when that is not wanted or cannot be."""
-    left_out = "The grounding check was left out: "
-    if not settings.grounding_records:
-        return None, f"{left_out}grounding_records is 0."
-    single = [record for record in inputs.records if len(record.all_photos) == 1]  # what can be exchanged one for one
-    if not (many := min(settings.grounding_records, len(single))):
-        return None, f"{left_out}no record has just one photo."
-    chosen = sorted(np.random.default_rng(settings.seed).choice(len(single), many, replace=False))
-    records = [single[index] for index in chosen]
-    categories = inputs.task.of_kind("category")
-    try:
-        swapped = swap(records, settings.seed, categories[0].name if categories else None)
-    except DataError as problem:
-        return None, f"{left_out}{problem}."
-    greys = folder / "blank"
-    on_blank = _ask(predictor, blank(records, greys), folder / "predictions-blank.jsonl", "answering blank photos", console)
-    on_swapped = _ask(predictor, swapped, folder / "predictions-swapped.jsonl", "answering swapped photos", console)
-    return Ablated([record.id for record in records], on_blank, on_swapped), ""
-
-
-def _ask(predictor: Predictor, records: Sequence[Record], path: Path, label: str, console: Console) -> list[Prediction]:
-    predictions: list[Prediction] = []
-
-    def kept() -> Any:
-        for prediction in watched(predictor(records), len(records), label, console):
-            predictions.append(prediction)
-            yield prediction
-
-    write_predictions(path, kept())
-    return predictions
+        write_predictions(ask.folder / "predictions.jsonl", model)
+        lacks = ["The grounding check was left out: a predictions file cannot be asked again without its photos."]
+    train, validation = inputs.data.records("train"), inputs.data.records("validation")
+    beside = ask_baselines(
+        ask, inputs.task, inputs.records,
+        train=train, validation=validation if settings.split != "validation" else [], answered=model, rivals=rivals, seed=settings.seed,
+    )  # fmt: skip
+    why = " ".join(lacks) if not modes else ""
+    return Answers(model, beside, modes, [*(lacks if modes else []), *rivals.left_out], why)
 
 
 def _thumbnails(records: Sequence[Record], gallery: Mapping[str, Sequence[str]], folder: Path) -> None:

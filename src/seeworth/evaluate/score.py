@@ -6,8 +6,9 @@ It measures single answers. Averages over records, their intervals and baselines
 from __future__ import annotations
 
 import unicodedata
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any, cast
 
@@ -34,7 +35,10 @@ class FieldScore:
 
 @dataclass(frozen=True)
 class Score:
-    """A record's outcome. `problems` is empty when the whole answer could be read."""
+    """A record's outcome. `problems` is empty when the whole answer could be read.
+
+    `ranked` has for a category field what was answered in all samples, most often first; empty where nothing was sampled.
+    """
 
     record_id: str
     group: str
@@ -42,6 +46,7 @@ class Score:
     seconds: float
     problems: tuple[str, ...]
     fields: Mapping[str, FieldScore]
+    ranked: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     @property
     def badness(self) -> float:
@@ -68,7 +73,7 @@ def score(record: Record, prediction: Prediction, task: Task) -> Score:
     """Hold one prediction against its record. Raises DataError when the record lacks one of the task's values."""
     reading = task.read(prediction.text)
     fields = {one.name: _field_score(one, _truth(record, one), reading) for one in task.answer_fields}
-    return Score(record.id, record.group, prediction.text, prediction.seconds, reading.problems, fields)
+    return Score(record.id, record.group, prediction.text, prediction.seconds, reading.problems, fields, _ranked(task, prediction.samples))
 
 
 def scores(task: Task, records: Sequence[Record], predictions: Sequence[Prediction], who: str = "predictions") -> list[Score]:
@@ -87,6 +92,17 @@ def scores(task: Task, records: Sequence[Record], predictions: Sequence[Predicti
         found = len(records) - len(missing)
         raise DataError(f"{who}: found answers to {found} of {len(records)} records, {missing[0]!r} has none: answer the whole split")
     return [score(record, by_id[record.id], task) for record in records]
+
+
+def _ranked(task: Task, samples: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    """Category field -> its answers in the samples, most often first; of equals, the one that was sampled first."""
+    if not samples:
+        return {}
+    readings = [task.read(text).values for text in samples]
+    return {
+        one.name: tuple(name for name, _ in Counter(str(each[one.name]) for each in readings if one.name in each).most_common())
+        for one in task.of_kind("category")
+    }
 
 
 def _truth(record: Record, one: Field) -> Value:

@@ -15,9 +15,11 @@ from rich.table import Table
 from rich.text import Text
 
 from .estimate import Estimate
+from .slices import WEAK
 from .words import interval, listed, number
 
 T = TypeVar("T")
+BESIDE = 3  # baselines in the table: what 80 columns hold
 LINES = 4  # on a log, instead of a bar
 STYLES = {"good": "green", "mixed": "yellow", "bad": "bold red"}
 
@@ -37,20 +39,34 @@ def watched(items: Iterable[T], total: int, label: str, console: Console) -> Ite
 
 
 def show(content: Mapping[str, Any], console: Console) -> None:
-    """Print the figures beside the baselines, the ratios of errors, and the verdict; fits 80 columns."""
+    """Print the figures beside the hardest baselines, the weak slices, and the verdict; fits 80 columns."""
     console.print(_table(content))
-    for field, ratios in content["ratios"].items():
-        lines = [f"{_ratio(one)} x {name}" for name, one in ratios.items() if one["n"]]
-        if lines:
-            console.print(Text(f"{field}: mean error is {listed(lines)}"))
+    for column in content["slices"]:
+        if weak := [one["name"] for one in column["slices"] if one["weak"]]:
+            words = f"{len(weak)} of {len(column['slices'])} are weak, of fewer than {WEAK} groups: {_few(weak)}."
+            console.print(Text(f"Slices by {column['column']}: {words}", style="dim"))
     for sentence in content["verdict"]:
         console.print(Text(f"- {sentence['text']}", style=STYLES[sentence["tone"]]))
+    for sentence in content["left_out"]:
+        console.print(Text(f"- {sentence}", style="dim"))
     for warning in content["warnings"]:
         console.print(Text(f"Warning: {warning}", style="bold red"))
 
 
+def hardest(content: Mapping[str, Any], most: int = BESIDE) -> list[str]:
+    """The baselines that are hardest to beat in some main figure, then others in their order, at most so many."""
+    best = [one["best"] for one in content["skill"].values() if one["best"]]
+    every = [name for one in content["figures"].values() for name in one["baselines"]]
+    kept = list(dict.fromkeys([*best, *every]))[:most]
+    return [name for name in dict.fromkeys(every) if name in kept]
+
+
+def _few(names: list[str], most: int = 6) -> str:
+    return listed(names) if len(names) <= most else f"{', '.join(names[:most])} and {len(names) - most} more"
+
+
 def _table(content: Mapping[str, Any]) -> Table:
-    names = list(dict.fromkeys(name for one in content["figures"].values() for name in one["baselines"]))
+    names = hardest(content)
     data = content["data"]
     table = Table(title=f"{data['records']} {data['split']} records, 95 % intervals", title_justify="left", box=box.SIMPLE_HEAD)
     table.add_column("", ratio=3, overflow="fold")
@@ -71,7 +87,3 @@ def _cell(found: Mapping[str, Any] | None, unit: str, records: int) -> Text:
     entered = "" if estimate.n == records else f"\nn = {estimate.n}"
     return Text(number(estimate.value, unit)).append(f"\n{interval(estimate, unit)}{entered}", style="dim")
 
-
-def _ratio(found: Mapping[str, Any]) -> str:
-    estimate = Estimate.from_dict(found)
-    return f"{estimate.value:.2f} ({estimate.low:.2f} to {estimate.high:.2f})"

@@ -1,16 +1,19 @@
 """The verdict: what the figures say, in plain sentences, the most important first.
 
-A claim is only made when 95 % intervals do not touch. Intervals and figures come from elsewhere.
+A claim is only made when the 95 % interval of a paired difference does not hold 0. Intervals and figures come from elsewhere.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from .estimate import Estimate
+from .faults import Fault
 from .figures import Figure
 from .grounding import Grounding, Tone
+from .skill import Skill, best
 from .words import interval, listed, number
 
 READABLE = 0.95  # a model that is understood less often than this is no good for work
@@ -24,80 +27,81 @@ class Sentence:
     text: str
 
 
-@dataclass(frozen=True)
-class Comparison:
-    """The model beside one baseline in one figure: -1 worse, 0 the intervals touch, 1 better."""
-
-    figure: Figure
-    model: Estimate
-    name: str
-    baseline: Estimate
-
-    @property
-    def outcome(self) -> int:
-        """Decided by intervals; NaN ends compare as touching."""
-        above, below = self.model.low > self.baseline.high, self.model.high < self.baseline.low
-        sign = int(above) - int(below)
-        return sign if self.figure.higher_is_better else -sign
-
-
 def verdict(
     main: Sequence[Figure],
     model: Mapping[str, Estimate],
-    baselines: Mapping[str, Mapping[str, Estimate]],
+    skills: Mapping[str, Sequence[Skill]],
     grounding: Grounding | None,
     why_no_grounding: str = "",
+    faults: Sequence[Fault] = (),
 ) -> list[Sentence]:
-    """The sentences: a model that ignores the photo first, then baselines overall and by field, grounding, parse rate.
+    """The sentences: faults first, a model that ignores the photo before all; then baselines overall and by field, grounding, parse rate.
 
     Args:
         main: one figure a field.
         model: the model's estimates by figure name, `parse_rate` among them.
-        baselines: baseline name -> the estimates it may be held against.
+        skills: figure name -> the model beside each baseline that it may be held against.
     """
-    against = {
-        figure.name: [
-            Comparison(figure, model[figure.name], name, found[figure.name]) for name, found in baselines.items() if figure.name in found
-        ]
-        for figure in main
-    }
+    against = {figure.name: [one for one in skills.get(figure.name, ()) if one.gain.n] for figure in main}
     photo = Sentence(grounding.tone, grounding.sentence) if grounding else Sentence("mixed", why_no_grounding)
-    ordered = [_overall(main, against), *(_of_field(figure, model[figure.name], against[figure.name]) for figure in main)]
+    records = model["parse_rate"].n
+    ordered = [_overall(main, against), *(_of_field(figure, model[figure.name], records, against[figure.name]) for figure in main)]
     ordered.insert(0 if photo.tone == "bad" else len(ordered), photo)
-    return [*(one for one in ordered if one.text), _readable(model["parse_rate"])]
+    told = [Sentence("bad", one.text) for one in faults]
+    spoken = [*told, *(one for one in ordered if one.text and one.text not in {each.text for each in told})]
+    return [*spoken, _readable(model["parse_rate"])]
 
 
-def strongest(comparisons: Sequence[Comparison]) -> Comparison:
-    """The baseline that is hardest to beat in one figure."""
-    return max(comparisons, key=lambda one: one.baseline.value if one.figure.higher_is_better else -one.baseline.value)
-
-
-def _overall(main: Sequence[Figure], against: Mapping[str, Sequence[Comparison]]) -> Sentence:
-    better = [one.field or "" for one in main if against[one.name] and all(found.outcome > 0 for found in against[one.name])]
-    worse = [one.field or "" for one in main if any(found.outcome < 0 for found in against[one.name])]
+def _overall(main: Sequence[Figure], against: Mapping[str, Sequence[Skill]]) -> Sentence:
     if not any(against.values()):
         return Sentence("mixed", "There is no baseline beside it, so nothing is known about what training brought.")
+    better = [one.field or "" for one in main if _outcome(against[one.name]) == 1]
     if len(better) == len(main):
-        return Sentence("good", f"Better than every baseline in {listed(better)}: the 95 % intervals do not touch.")
-    open_ = [one.field or "" for one in main if one.field not in better and one.field not in worse]
+        return Sentence("good", f"Better than every baseline in {listed(better)}: each paired 95 % interval lies above 0.")
     parts = [f"better than every baseline in {listed(better)}"] if better else []
-    parts += [f"worse than a baseline in {listed(worse)}"] if worse else []
-    parts += [f"not clearly better than every baseline in {listed(open_)}"] if open_ else []
+    for outcome, words in ((-1, "worse than"), (0, "no better than")):
+        for one in main:
+            if against[one.name] and _outcome(against[one.name]) == outcome:
+                rivals = listed([each.name for each in against[one.name] if each.outcome == outcome])
+                parts.append(f"{words} {rivals} in {one.field}")
+    open_ = [one.field or "" for one in main if not against[one.name]]
+    parts += [f"no baseline beside {listed(open_)}"] if open_ else []
     text = "; ".join(parts) + "."
-    return Sentence("bad" if worse or not better else "mixed", text[0].upper() + text[1:])
+    bad = not better or any(_outcome(one) == -1 for one in against.values())
+    return Sentence("bad" if bad else "mixed", text[0].upper() + text[1:])
 
 
-def _of_field(figure: Figure, model: Estimate, comparisons: Sequence[Comparison]) -> Sentence:
-    ours = f"{figure.label}: {number(model.value, figure.unit)} ({interval(model, figure.unit)}, n = {model.n})"
+def _outcome(skills: Sequence[Skill]) -> int | None:
+    """1 better than every baseline, -1 worse than one, else 0; None without baselines."""
+    return min((one.outcome for one in skills), default=None)
+
+
+def _of_field(figure: Figure, model: Estimate, records: int, skills: Sequence[Skill]) -> Sentence:
+    unread = f" of {records}" if model.n < records else ""
+    ours = f"{figure.label}: {number(model.value, figure.unit)} ({interval(model, figure.unit)}, n = {model.n}{unread})"
     if not model.n:
         return Sentence("bad", f"{figure.label}: not one answer could be read.")
-    if not comparisons:
+    hardest = best(skills)
+    if hardest is None:
         return Sentence("mixed", f"{ours}.")
-    best = strongest(comparisons)
-    said = {1: "better than", 0: "not clearly different from", -1: "worse than"}[best.outcome]
-    theirs = f"{best.name}, {number(best.baseline.value, figure.unit)} ({interval(best.baseline, figure.unit)})"
-    tone: Tone = "good" if best.outcome > 0 else "bad" if best.outcome < 0 else "mixed"
-    return Sentence(tone, f"{ours}, {said} the strongest baseline, {theirs}.")
+    outcome = _outcome(skills)
+    if outcome == 1:
+        said = "better than every baseline"
+    else:
+        rivals = listed([one.name for one in skills if one.outcome == outcome])
+        said = f"worse than {rivals}" if outcome == -1 else f"no better than {rivals}"
+    tone: Tone = "good" if outcome == 1 else "bad" if outcome == -1 else "mixed"
+    if model.n < READABLE * records:
+        said, tone = f"among what could be read {said}", "bad" if tone == "bad" else "mixed"
+    return Sentence(tone, f"{ours}, {said}. {_skill(hardest)}")
+
+
+def _skill(one: Skill) -> str:
+    beside = f"{one.name}, {number(one.baseline.value, one.figure.unit)}"
+    if math.isnan(one.skill.value):
+        return f"The best baseline makes no error: {beside}."
+    ends = "no interval" if math.isnan(one.skill.low) else f"{one.skill.low:.2f} to {one.skill.high:.2f}"
+    return f"Skill {one.skill.value:.2f} ({ends}) against the best baseline, {beside}."
 
 
 def _readable(parsed: Estimate) -> Sentence:

@@ -1,7 +1,8 @@
 """Baselines: answers that cost no training, which a tuned model has to beat.
 
 Each is fitted on train records in its constructor and answers in words through `task.write`, so that evaluation has one
-code path for everything that answers. Knows nothing of torch, of the model or of scores.
+code path for everything that answers. Those that look with the model's own vision tower are in `heads`. Knows nothing of torch, of
+the model or of scores.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import warnings
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from decimal import Decimal
 from itertools import islice
 from pathlib import Path
@@ -29,6 +31,10 @@ from ..task import Field, Task
 
 Vectors: TypeAlias = NDArray[np.float32]
 
+COMMONEST = "most common answer"  # names that evaluation finds a baseline by
+PREDICTED = "median of the predicted category"
+BEFORE = "model before fine-tuning"  # answers of the model itself, see `before`
+
 GRID = 16  # the photo shrunk to GRID x GRID pixels
 LEVELS = 4  # of each colour channel in the histogram
 
@@ -39,8 +45,8 @@ class MostCommonAnswer:
     given: tuple[str, ...] = ()
 
     def __init__(self, task: Task, train: Sequence[Record]) -> None:
-        self.name = "most common answer"
-        self._text = task.write(_typical(task.answer_fields, _need(train)))
+        self.name = COMMONEST
+        self._text = task.write(typical(task.answer_fields, _need(train)))
 
     @staticmethod
     def suits(task: Task) -> bool:
@@ -67,8 +73,8 @@ class MedianOfCategory:
         by_category: defaultdict[Value, list[Record]] = defaultdict(list)
         for record in _need(train):
             by_category[record.values[self._key]].append(record)
-        self._all = _typical(task.answer_fields, train)
-        self._of = {category: _typical(task.answer_fields, records) for category, records in by_category.items()}
+        self._all = typical(task.answer_fields, train)
+        self._of = {category: typical(task.answer_fields, records) for category, records in by_category.items()}
 
     @staticmethod
     def suits(task: Task) -> bool:
@@ -80,6 +86,34 @@ class MedianOfCategory:
             category = record.values[self._key]
             values = self._of.get(category, self._all) | {self._key: category}
             yield Prediction(record.id, self._task.write(values), 0.0)
+
+
+class MedianOfPredicted:
+    """The median number and commonest words of the category that the model itself answered: what its price adds to its category.
+
+    Told the model's category, it is measured on the other fields. Where no category could be read it gives the typical values of
+    the whole train split.
+
+    Args:
+        answered: the model's predictions for the records that will be asked.
+    """
+
+    def __init__(self, task: Task, train: Sequence[Record], answered: Sequence[Prediction]) -> None:
+        self.name = PREDICTED
+        self._task = task
+        self._key = task.of_kind("category")[0].name
+        self.given = (self._key,)
+        self._oracle = MedianOfCategory(task, train)
+        self._common = MostCommonAnswer(task, train)
+        self._categories = {one.record_id: task.read(one.text).values.get(self._key) for one in answered}
+
+    def __call__(self, records: Iterable[Record]) -> Iterator[Prediction]:
+        for record in records:
+            category = self._categories.get(record.id)
+            if category is None:
+                yield next(self._common([record]))
+            else:
+                yield next(self._oracle([replace(record, values={**record.values, self._key: category})]))
 
 
 class NearestPhoto:
@@ -118,13 +152,19 @@ class NearestPhoto:
                 yield Prediction(record.id, self._texts[index], seconds)
 
 
-Baseline: TypeAlias = MostCommonAnswer | MedianOfCategory | NearestPhoto
-BASELINES: tuple[type[Baseline], ...] = (MostCommonAnswer, MedianOfCategory, NearestPhoto)
+Baseline: TypeAlias = MostCommonAnswer | MedianOfCategory | MedianOfPredicted | NearestPhoto
+BASELINES: tuple[type[MostCommonAnswer | MedianOfCategory | NearestPhoto], ...] = (MostCommonAnswer, MedianOfCategory, NearestPhoto)
 
 
-def baselines(task: Task, train: Sequence[Record]) -> list[Baseline]:
-    """Every baseline that suits the task, fitted on `train`. Raises DataError when there is no train record."""
-    return [one(task, train) for one in BASELINES if one.suits(task)]
+def baselines(task: Task, train: Sequence[Record], answered: Sequence[Prediction] = ()) -> list[Baseline]:
+    """Every baseline that suits the task, fitted on `train`; with `answered`, the model's predictions, the one that is told their category.
+
+    Raises DataError when there is no train record.
+    """
+    found: list[Baseline] = [one(task, train) for one in BASELINES if one.suits(task)]
+    if answered and MedianOfCategory.suits(task):
+        found.insert(2, MedianOfPredicted(task, train, answered))
+    return found
 
 
 def photo_vectors(photos: Sequence[Path | None]) -> Vectors:
@@ -157,7 +197,7 @@ def _part_scales(centred: Vectors) -> Vectors:
     return scales
 
 
-def _typical(fields: Sequence[Field], records: Sequence[Record]) -> dict[str, Value]:
+def typical(fields: Sequence[Field], records: Sequence[Record]) -> dict[str, Value]:
     """Each field's most common words (of equals, the first in the records) or median number."""
     return {one.name: _middle([record.values[one.name] for record in records], one) for one in fields}
 

@@ -35,8 +35,10 @@ def run(settings: ReportSettings) -> Path:
 
 
 def evaluate_and_report(settings: EvaluateSettings) -> None:
-    """The verb `evaluate`: measure, print the figures, and draw the page."""
-    run(ReportSettings(evaluation=evaluation.run(settings)))
+    """The verb `evaluate`: measure, print the figures, and draw the page. Raises RunError for a fault that the evaluation found."""
+    folder = evaluation.run(settings)
+    run(ReportSettings(evaluation=folder))
+    evaluation.demand(read_manifest(folder), folder, allow_ungrounded=settings.allow_ungrounded)
 
 
 def show(folder: Path, console: Console | None = None) -> None:
@@ -59,7 +61,8 @@ def _sections(content: dict[str, Any], folder: Path) -> dict[str, Any]:
     return {
         "table": view.figure_rows(content),
         "interval_charts": view.interval_charts(content),
-        "ratios": view.ratio_sentences(content),
+        "skills": view.skill_rows(content),
+        "slices": view.slice_tables(content),
         "curves": view.learning_curves(content, folder / "log.jsonl"),
         "scatters": view.scatters(content),
         "confusions": view.confusions(content),

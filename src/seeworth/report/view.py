@@ -17,7 +17,7 @@ from PIL import Image
 
 from ..errors import RunError
 from ..evaluate.estimate import Estimate
-from ..evaluate.words import figure, interval, number
+from ..evaluate.words import figure, interval, number, points
 from ..page import charts
 from ..page.picture import data_uri
 
@@ -50,17 +50,36 @@ def interval_charts(content: Content) -> list[Markup]:
     return [_interval_chart(one) for one in content["figures"].values() if one["main"]]
 
 
-def ratio_sentences(content: Content) -> list[str]:
-    """How the mean error compares to each baseline's, paired."""
-    sentences = []
-    for field, ratios in content["ratios"].items():
-        for name, data in ratios.items():
-            one = Estimate.from_dict(data)
-            if one.n:
-                ends = "no interval" if math.isnan(one.low) else f"{one.low:.2f} to {one.high:.2f}"
-                times = f"{one.value:.2f} times ({ends})"
-                sentences.append(f"{field}: the mean error is {times} that of {name}, over the {one.n} records both answered.")
-    return sentences
+def skill_rows(content: Content) -> list[dict[str, Any]]:
+    """One table a main figure: the model's skill against each baseline, the hardest marked, and what that means in a word."""
+    words = {1: "better", 0: "no better", -1: "worse"}
+    found = []
+    for figure_name, one in content["skill"].items():
+        rows = []
+        for name, data in one["against"].items():
+            skill = Estimate.from_dict(data["skill"])
+            value = "none" if math.isnan(skill.value) else f"{skill.value:.2f}"
+            ends = "no interval" if math.isnan(skill.low) else f"{skill.low:.2f} to {skill.high:.2f}"
+            tone = {1: "good", 0: "mixed", -1: "bad"}[data["outcome"]]
+            cells = {"value": value, "interval": ends, "n": skill.n, "outcome": words[data["outcome"]], "tone": tone}
+            rows.append({"name": name, "best": name == one["best"], **cells})
+        if rows:
+            found.append({"figure": figure_name, "label": content["figures"][figure_name]["label"], "rows": rows})
+    return found
+
+
+def slice_tables(content: Content) -> list[dict[str, Any]]:
+    """One table a column: a row a slice with n, groups, whether it is weak, and its figures."""
+    found = []
+    for column in content["slices"]:
+        names = [name for name in content["figures"] if any(name in one["figures"] for one in column["slices"])]
+        rows = []
+        for one in column["slices"]:
+            cells = [_cell("model", one["figures"].get(name), content["figures"][name]["unit"]) for name in names]
+            rows.append({"name": one["name"], "n": one["n"], "groups": one["groups"], "weak": one["weak"], "cells": cells})
+        labels = [content["figures"][name]["label"] for name in names]
+        found.append({"column": column["column"], "labels": labels, "rows": rows, "weak": any(row["weak"] for row in rows)})
+    return found
 
 
 def learning_curves(content: Content, log: Path) -> list[Markup]:
@@ -130,16 +149,34 @@ def confusion_table(pairs: Sequence[Sequence[Any]], most: int = CATEGORIES) -> t
 
 
 def grounding(content: Content) -> dict[str, Any] | None:
-    """The bars of own, blank and swapped photos, and how many answers changed; None when it was left out."""
+    """The bars of own and spoilt photos, how many answers changed, and each field's drop; None when it was left out."""
     data = content["grounding"]
     if data is None:
         return None
-    labels = (("own", "its own photo"), ("blank", "a blank photo"), ("swapped", "another record's photo"))
-    rows = [_percent_bar(label, Estimate.from_dict(data[name]["value"]), name) for name, label in labels]
-    changed = [(label, number(data[name]["changed"]["value"], "share")) for name, label in labels[1:]]
+    modes = data["modes"]
+    own = ("its own photo", data["own"]["value"], "own")
+    rows = [_percent_bar(label, Estimate.from_dict(value), kind) for label, value, kind in (own, *_spoilt(modes))]
     n = data["own"]["value"]["n"]
-    chart = charts.bars(rows, title=f"{data['label']} with own, blank and swapped photos", axis=f"{data['label']}, % of {n} records")
-    return {"tone": data["tone"], "verdict": data["verdict"], "chart": chart, "changed": changed}
+    chart = charts.bars(rows, title=f"{data['label']} with own and with spoilt photos", axis=f"{data['label']}, % of {n} records")
+    labels = [one["label"] for one in next(iter(modes.values()))["fields"].values()]
+    table = [
+        {
+            "label": one["label"],
+            "changed": number(one["changed"]["value"], "share"),
+            "n": one["changed"]["n"],
+            "drops": [points(Estimate.from_dict(each["drop"])) for each in one["fields"].values()],
+        }
+        for one in modes.values()
+    ]
+    share = Estimate.from_dict(data["share_of_skill"])
+    part = f"{number(share.value, 'share')} ({interval(share, 'share')})" if share.n else ""
+    return {"tone": data["tone"], "verdict": data["verdict"], "chart": chart, "labels": labels, "table": table, "share": part}
+
+
+def _spoilt(modes: Content) -> list[tuple[str, Content, str]]:
+    """Label, estimate and style of each mode's bar."""
+    kinds = {"blank": "blank", "text": "blank"}
+    return [(one["label"], one["value"], kinds.get(name, "swapped")) for name, one in modes.items()]
 
 
 def galleries(content: Content, folder: Path) -> list[dict[str, Any]]:

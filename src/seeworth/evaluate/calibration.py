@@ -7,6 +7,7 @@ Works on scores and predictions; where they come from is not its business.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, TypedDict
 
 import numpy as np
@@ -55,7 +56,7 @@ def reliability(
     return {
         "n": len(told),
         "bins": [_bin(confidence, right, groups, bins == at, resamples, seed) for at in range(int(bins.max()) + 1)],
-        "ece": estimate(pairs, groups, ece, resamples=resamples, seed=seed).to_dict(),
+        "ece": _around_value(estimate(pairs, groups, ece, resamples=resamples, seed=seed)).to_dict(),
         "chance": _by_chance(confidence, ece, seed),
         "gap": difference(confidence, right, groups, resamples=resamples, seed=seed).to_dict(),
     }
@@ -147,6 +148,12 @@ def _ece_of(bins: np.ndarray[Any, np.dtype[np.int64]]) -> Any:
         return np.asarray(np.abs(off).sum(axis=1) / weights.sum(axis=1))
 
     return ece
+
+
+def _around_value(found: Estimate) -> Estimate:
+    """The interval moved to stand around the value, not below 0: resampling adds chance to every bin, and so to the error itself."""
+    half = (found.high - found.low) / 2
+    return replace(found, low=max(0.0, found.value - half), high=found.value + half) if not np.isnan(half) else found
 
 
 def _by_chance(confidence: Floats, ece: Any, seed: int) -> float:

@@ -7,7 +7,7 @@ a predictions.jsonl is measured without torch. The page is drawn by `report`.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -29,6 +29,7 @@ from ..task import Task
 from .core import Ablated, Answers, Baseline, evaluate
 from .folder import check_output, evaluation_folder, file_hash, write_manifest, write_thumbnail
 from .show import show, watched
+from .steps import ANSWERS, check_settings, comparison_step, gallery_of, intervals_step, keep_with_run, say
 
 RUN_FILES = ("run.json", "task.yaml", "log.jsonl", "*.safetensors")  # hashed into evaluation.json
 
@@ -53,6 +54,7 @@ def run(settings: EvaluateSettings, *, predictor: Predictor | None = None, conso
     output = output_of(settings)
     check_output(output, overwrite=settings.overwrite)
     inputs = read_inputs(settings)
+    other = check_settings(settings, inputs.task)
     for warning in inputs.warnings:
         console.print(f"Warning: {warning}", style="bold red", markup=False)
     if inputs.run and predictor is None:
@@ -65,13 +67,18 @@ def run(settings: EvaluateSettings, *, predictor: Predictor | None = None, conso
         if (kept := getattr(predictor, "features", None)) is not None:
             console.print(kept.words(), highlight=False, markup=False)
         measured = evaluate(inputs.task, inputs.records, answers, resamples=settings.bootstrap, seed=settings.seed)
-        _thumbnails(inputs.records, measured["gallery"], folder)
+        known = (settings, inputs.task, inputs.data, inputs.records, answers.model)
+        measured["comparison"] = comparison_step(*known, other)
+        measured["intervals"] = intervals_step(*known, ask=_validation(predictor, folder, console), folder=folder, run=inputs.run)
+        _thumbnails(inputs.records, {**measured["gallery"], "changed": gallery_of(measured["comparison"])}, folder)
         if inputs.run and (inputs.run / "log.jsonl").exists():
             (folder / "log.jsonl").write_bytes((inputs.run / "log.jsonl").read_bytes())
         name = predictor.name if predictor else settings.run.name
         about = _about(settings, inputs, answers, name, time.perf_counter() - started)
         write_manifest(folder, {**about, **measured})
+        keep_with_run(folder, inputs.run)
     show({**about, **measured}, console)
+    say(measured, console)
     return output
 
 
@@ -171,6 +178,13 @@ def _ask(predictor: Predictor, records: Sequence[Record], path: Path, label: str
 
     write_predictions(path, kept())
     return predictions
+
+
+def _validation(predictor: Predictor | None, folder: Path, console: Console) -> Callable[[Sequence[Record]], list[Prediction]] | None:
+    """How the validation split is answered; None when nobody can be asked."""
+    if predictor is None:
+        return None
+    return lambda records: _ask(predictor, records, folder / ANSWERS, "answering validation photos", console)
 
 
 def _thumbnails(records: Sequence[Record], gallery: Mapping[str, Sequence[str]], folder: Path) -> None:

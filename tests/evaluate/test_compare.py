@@ -101,7 +101,6 @@ def test_of_two_equal_models_one_in_twenty_differs_clearly() -> None:
         ours, theirs = (scores(TASK, records, _say(records, rng.normal(0, 10, 60), [True] * 60)) for _ in range(2))
         gap = paired(figure, ours, theirs, resamples=400, seed=seed)
         clear += gap.low > 0 or gap.high < 0
-    print("clear", clear)
     assert 3 <= clear <= 21  # measured 13; expected 10, sd 3.1
 
 
@@ -128,7 +127,7 @@ def test_only_what_both_answered_counts_and_how_many_is_told() -> None:
         "1 of the records has other true values in old: left out.",
         "old was made on other data (fingerprint aaaaaaaaaaaa): its photos may differ.",
     ]
-    with pytest.raises(DataError, match="answers none of the 40 records"):
+    with pytest.raises(DataError, match="answers none of the 40 records measured with the same true values"):
         _compared(records, ours, _other([Prediction("elsewhere", "?", 0.0)]))
 
 
@@ -166,8 +165,8 @@ def test_what_is_compared_with_may_be_a_run_an_evaluation_or_a_file(shop: Any, n
     looker = FakePredictor(shop.look, name="x")
     out = run(EvaluateSettings(run=trained, bootstrap=20), predictor=looker, console=Console(file=io.StringIO()))
     assert out == trained / "evaluation"
-    task = shop.dataset.task
-    by_run, by_folder, by_file = (read_other(one, task) for one in (trained, out, out / "predictions.jsonl"))
+    task, ids = shop.dataset.task, {record.id for record in shop.dataset.records("test")}
+    by_run, by_folder, by_file = (read_other(one, task, ids) for one in (trained, out, out / "predictions.jsonl"))
     assert by_run == by_folder
     assert list(by_file.predictions) == list(by_run.predictions)
     assert (by_run.name, by_file.name) == ("x", "predictions.jsonl")
@@ -178,9 +177,11 @@ def test_what_is_compared_with_may_be_a_run_an_evaluation_or_a_file(shop: Any, n
 
 def test_what_cannot_be_compared_is_told_in_a_line(shop: Any, text_shop: Any, new_run: Callable[..., Path], tmp_path: Path) -> None:
     with pytest.raises(RunError, match="holds no evaluation to compare with"):
-        read_other(tmp_path, shop.dataset.task)
+        read_other(tmp_path, shop.dataset.task, {"r1"})
     file = tmp_path / "predictions.jsonl"
     write_predictions(file, FakePredictor(text_shop.look)(text_shop.dataset.records("test")))
     out = run(EvaluateSettings(run=file, data=text_shop.folder, bootstrap=20), console=Console(file=io.StringIO()))
     with pytest.raises(RunError, match="compare evaluations of the same task"):
-        read_other(out, shop.dataset.task)
+        read_other(out, shop.dataset.task, {"r1"})
+    with pytest.raises(DataError, match="answers none of the 1 records"):
+        read_other(out, text_shop.dataset.task, {"elsewhere"})

@@ -5,7 +5,7 @@ The other's words are scored by the same code and against the same truth as ours
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -40,25 +40,16 @@ class Other:
     fingerprint: str
 
 
-def read_other(against: Path, task: Task) -> Other:
-    """A run that was evaluated, an evaluation folder or a predictions.jsonl file, to be compared with.
+def read_other(against: Path, task: Task, wanted: Collection[str]) -> Other:
+    """A run that was evaluated, an evaluation folder or a predictions.jsonl file, to be compared with on the records `wanted`, by id.
 
-    Raises RunError when there is no evaluation, or it is of another task; DataError for a file that holds no predictions.
+    Raises RunError when there is no evaluation, or it is of another task; DataError for a file that holds no predictions, or when
+    none is of a wanted record.
     """
-    if against.is_file():
-        return Other(against.name, against, task, list(read_predictions(against)), {}, "")
-    folder = against if (against / MANIFEST).is_file() else against / "evaluation"
-    if not (folder / MANIFEST).is_file():
-        raise RunError(f"{against} holds no evaluation to compare with: seeworth evaluate {against}, or give a predictions.jsonl file")
-    content = read_manifest(folder)
-    theirs = Task.from_dict(content["task"], folder / MANIFEST)
-    ours, others = ([(one.name, one.kind, one.unit) for one in each.answer_fields] for each in (task, theirs))
-    if sorted(ours, key=str) != sorted(others, key=str):
-        names = [", ".join(name for name, *_ in fields) for fields in (others, ours)]
-        raise RunError(f"{folder} answers {names[0]}, this evaluation {names[1]}: compare evaluations of the same task")
-    truths = {one["record_id"]: {name: one["fields"][name]["truth"] for name in one["fields"]} for one in content["scores"]}
-    predictions = list(read_predictions(folder / "predictions.jsonl"))
-    return Other(str(content["model"]["name"]), folder, theirs, predictions, truths, str(content["data"]["fingerprint"]))
+    found = _read_file(against, task) if against.is_file() else _read_folder(against, task)
+    if not any(one.record_id in wanted for one in found.predictions):
+        raise DataError(f"{found.source} answers none of the {len(wanted)} records measured: compare evaluations of the same split")
+    return found
 
 
 def compare(
@@ -82,12 +73,13 @@ def compare(
         verdict     sentences with their tone
         warnings    sentences
 
-    Raises DataError when no record is in both.
+    Raises DataError when no record is in both with the same true values.
     """
     known = {one.record_id for one in predictions} & {one.record_id for one in other.predictions}
     both = [record for record in records if record.id in known and _same_truth(task, record, other)]
     if not both:
-        raise DataError(f"{other.source} answers none of the {len(records)} records measured: compare evaluations of the same split")
+        same = f"{len(records)} records measured with the same true values"
+        raise DataError(f"{other.source} answers none of the {same}: compare evaluations of the same data")
     ours = scores(task, both, predictions, "the model's predictions")
     theirs = scores(other.task, both, other.predictions, str(other.source))
     drawn: dict[str, int] = {"resamples": resamples, "seed": seed}
@@ -154,6 +146,25 @@ def difference_words(one: Mapping[str, Any]) -> str:
     sign = "+" if found.value > 0 else ""
     ends = "no interval" if np.isnan(found.low) else f"{digits(found.low, unit)} to {digits(found.high, unit)}"
     return f"{sign}{digits(found.value, unit)} {shown}".rstrip() + f", {ends}"
+
+
+def _read_file(against: Path, task: Task) -> Other:
+    return Other(against.name, against, task, list(read_predictions(against)), {}, "")
+
+
+def _read_folder(against: Path, task: Task) -> Other:
+    folder = against if (against / MANIFEST).is_file() else against / "evaluation"
+    if not (folder / MANIFEST).is_file():
+        raise RunError(f"{against} holds no evaluation to compare with: seeworth evaluate {against}, or give a predictions.jsonl file")
+    content = read_manifest(folder)
+    theirs = Task.from_dict(content["task"], folder / MANIFEST)
+    ours, others = ([(one.name, one.kind, one.unit) for one in each.answer_fields] for each in (task, theirs))
+    if sorted(ours, key=str) != sorted(others, key=str):
+        names = [", ".join(name for name, *_ in fields) for fields in (others, ours)]
+        raise RunError(f"{folder} answers {names[0]}, this evaluation {names[1]}: compare evaluations of the same task")
+    truths = {one["record_id"]: {name: one["fields"][name]["truth"] for name in one["fields"]} for one in content["scores"]}
+    predictions = list(read_predictions(folder / "predictions.jsonl"))
+    return Other(str(content["model"]["name"]), folder, theirs, predictions, truths, str(content["data"]["fingerprint"]))
 
 
 def _figure(one: Figure, ours: Sequence[Score], theirs: Sequence[Score], drawn: Mapping[str, int]) -> dict[str, Any]:

@@ -54,7 +54,7 @@ def run(settings: EvaluateSettings, *, predictor: Predictor | None = None, conso
     output = output_of(settings)
     check_output(output, overwrite=settings.overwrite)
     inputs = read_inputs(settings)
-    other = check_settings(settings, inputs.task)
+    other = check_settings(settings, inputs.task, inputs.records)
     for warning in inputs.warnings:
         console.print(f"Warning: {warning}", style="bold red", markup=False)
     if inputs.run and predictor is None:

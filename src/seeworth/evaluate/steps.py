@@ -35,7 +35,7 @@ MADE_FROM = ("run.json", "*.safetensors")
 Ask = Callable[[Sequence[Record]], Sequence[Prediction]]
 
 
-def check_settings(settings: EvaluateSettings, task: Task) -> Other | None:
+def check_settings(settings: EvaluateSettings, task: Task, records: Sequence[Record]) -> Other | None:
     """What is compared with, read before anybody is asked. Raises SettingsError, RunError or DataError for what cannot be."""
     if not 0.5 <= settings.coverage < 1:
         raise SettingsError(f"coverage is {settings.coverage}, expected 0.5 or more and less than 1")
@@ -43,7 +43,7 @@ def check_settings(settings: EvaluateSettings, task: Task) -> Other | None:
         raise SettingsError(f"abstain_error is {settings.abstain_error}, expected 0 or more and less than 1")
     if settings.calibration is not None and not settings.calibration.is_file():
         raise SettingsError(f"calibration {settings.calibration} is not there: give a predictions.jsonl of the validation split")
-    return None if settings.against is None else read_other(settings.against, task)
+    return None if settings.against is None else read_other(settings.against, task, {record.id for record in records})
 
 
 def intervals_step(

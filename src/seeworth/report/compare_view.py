@@ -5,7 +5,7 @@ Every number comes from evaluation.json; nothing is measured here. compare.html 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 from ..evaluate.compare import difference_words
@@ -31,10 +31,14 @@ def shown(content: Content, photo: Callable[[int], Any]) -> dict[str, Any] | Non
         "rows": [_row(name, one) for name, one in data["figures"].items()],
         "changes": data["changes"],
         "galleries": [
-            {"heading": heading, "many": data["changes"][kind], "cards": [_card(one, photo(place[one["record_id"]])) for one in data["changed"][kind]]}
+            {"heading": heading, "many": data["changes"][kind], "cards": _cards(data["changed"][kind], place, photo)}
             for kind, heading in HEADINGS
         ],
     }
+
+
+def _cards(changed: Sequence[Content], place: Mapping[str, int], photo: Callable[[int], Any]) -> list[dict[str, Any]]:
+    return [_card(one, photo(place[one["record_id"]])) for one in changed]
 
 
 def _row(name: str, one: Content) -> dict[str, Any]:

@@ -41,7 +41,7 @@ def _field(name: str, data: Content) -> dict[str, Any]:
         "groups": data["groups"],
         "records": data["records"],
         "ways": [_way(way, one, data["unit"], way == data["used"]) for way, one in data["ways"].items()],
-        "categories": [_category(one, data["scale"]) for one in data["categories"]],
+        "categories": [_category(one) for one in data["categories"]],
         "without_own": len(data["without_own"]),
     }
 
@@ -58,12 +58,16 @@ def _way(way: str, data: Content, unit: str, used: bool) -> dict[str, Any]:
     }
 
 
-def _category(data: Content, scale: str) -> dict[str, Any]:
-    wide = data["quantile"]
-    return {"category": data["category"], "wide": _wide(wide, scale), "groups": data["groups"], "coverage": _cell(data["coverage"], "share")}
+def _category(data: Content) -> dict[str, Any]:
+    return {
+        "category": data["category"],
+        "wide": _wide(data["quantile"]),
+        "groups": data["groups"],
+        "coverage": _cell(data["coverage"], "share"),
+    }
 
 
-def _wide(quantile: float | None, scale: str) -> str:
+def _wide(quantile: float | None) -> str:
     return "no end" if quantile is None else number(quantile)
 
 
@@ -78,17 +82,13 @@ def _reliability(field: str, data: Content) -> dict[str, Any]:
         found = Estimate.from_dict(one["accuracy"])
         words = f"says {number(one['confidence'], 'share')}, right {number(found.value, 'share')} ({interval(found, 'share')}) of {found.n}"
         points.append((100 * one["confidence"], charts.Bar("", 100 * found.value, 100 * found.low, 100 * found.high, words)))
-    ece, gap = Estimate.from_dict(data["ece"]), Estimate.from_dict(data["gap"])
     axes = {"x_axis": f"confidence in {field}, %", "y_axis": "right, %"}
     title = f"{field}: how often the model is right by how sure it is, {len(points)} bins of {data['n']} answers"
     return {
         "field": field,
         "chart": charts.reliability(points, title=title, **axes),
-        "n": data["n"],
         "ece": _cell(data["ece"], "share"),
         "chance": number(data["chance"], "share"),
-        "gap": _cell(data["gap"], "share"),
-        "words": f"{number(ece.value, 'share')} apart, {'surer' if gap.value > 0 else 'less sure'} than right",
     }
 
 
@@ -100,5 +100,4 @@ def _abstain(field: str, data: Content) -> dict[str, Any]:
         "chart": charts.lines([curve], title=title, x_axis="records answered, %", y_axis=f"{field} wrong, %"),
         "answered": _cell(data["answered"], "share"),
         "error": _cell(data["error"], "share"),
-        "every": _cell(data["error_of_all"], "share"),
     }

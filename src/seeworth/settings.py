@@ -265,6 +265,16 @@ class EvaluateSettings:
     """Resamples of groups behind each 95 % interval."""
     seed: int = 0
     """Of the resampling and of the photo swap."""
+    against: Path | None = None
+    """A run that was evaluated, an evaluation folder or a predictions.jsonl: the same records are compared, paired."""
+    calibrate: bool = True
+    """Answer the validation split too, and make intervals.json from it: intervals of numbers, and when to abstain."""
+    calibration: Path | None = None
+    """A predictions.jsonl of the validation split, which is then not answered once more."""
+    coverage: float = 0.9
+    """Share of true numbers that are to lie inside their intervals, 0.5 to below 1."""
+    abstain_error: float = 0.1
+    """Share of wrong answers among those given, at which abstaining aims; a number more than 25 % off is wrong."""
     overwrite: bool = False
     """Replace the folder if it is there."""
 

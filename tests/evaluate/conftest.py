@@ -115,3 +115,8 @@ def text_shop(tmp_path_factory: pytest.TempPathFactory) -> Shop:
 @pytest.fixture
 def new_run(tmp_path: Path) -> Callable[..., Path]:
     return lambda shop, **changes: make_run(tmp_path / "run", shop, **changes)
+
+
+@pytest.fixture(scope="session")
+def make_a_shop() -> Callable[..., Shop]:
+    return make_shop

@@ -35,7 +35,7 @@ def _quiet() -> Console:
 
 @pytest.fixture
 def settings(shop: Any, new_run: Callable[..., Path], tmp_path: Path) -> EvaluateSettings:
-    return EvaluateSettings(run=new_run(shop), output=tmp_path / "out", bootstrap=200)
+    return EvaluateSettings(run=new_run(shop), output=tmp_path / "out", bootstrap=200, calibrate=False)
 
 
 def test_a_run_is_measured_beside_baselines_and_without_photos(shop: Any, settings: EvaluateSettings) -> None:

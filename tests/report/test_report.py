@@ -99,7 +99,7 @@ def test_the_shown_value_is_the_measured_one_to_the_last_digit_shown(page: Page,
 
 def test_sections_come_with_the_verdict_first(page: Page) -> None:
     ids = [attributes["id"] for attributes in page.all("section")]
-    assert ids == ["verdict", "figures", "grounding", "slices", "numbers", "confusion", "curves", "gallery", "source"]
+    assert ids == ["verdict", "figures", "grounding", "slices", "intervals", "numbers", "confusion", "curves", "gallery", "source"]
     assert page.open == []
 
 
@@ -243,7 +243,8 @@ def test_a_task_without_number_and_category_leaves_those_sections_out(shops: Any
     shop = shops.make_shop(tmp_path / "data", task=Task("What is it?", "It is a {title}.", (Field("title"),)))
     settings = EvaluateSettings(run=shops.make_run(tmp_path / "run", shop), output=tmp_path / "out", bootstrap=20, grounding_records=0)
     page = Page(report.render(evaluate(settings, predictor=FakePredictor(shop.look), console=Console(file=io.StringIO()))))
-    assert [attributes["id"] for attributes in page.all("section")] == ["verdict", "figures", "grounding", "curves", "gallery", "source"]
+    sections = ["verdict", "figures", "grounding", "intervals", "curves", "gallery", "source"]
+    assert [attributes["id"] for attributes in page.all("section")] == sections
     assert "This check was left out" in page.text
 
 

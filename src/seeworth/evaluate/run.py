@@ -7,7 +7,7 @@ a predictions.jsonl is measured without torch. The page is drawn by `report`.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -28,6 +28,7 @@ from .core import Answers, evaluate
 from .folder import check_output, evaluation_folder, file_hash, write_manifest, write_thumbnail
 from .show import show
 from .slices import column_of
+from .steps import check_settings, comparison_step, gallery_of, intervals_step, keep_with_run, say
 
 RUN_FILES = ("run.json", "task.yaml", "log.jsonl", "*.safetensors")  # hashed into evaluation.json
 
@@ -60,6 +61,7 @@ def run(
     check_output(output, overwrite=settings.overwrite)
     modes_of(settings.grounding_modes)
     inputs = read_inputs(settings)
+    other = check_settings(settings, inputs.task, inputs.records)
     for warning in inputs.warnings:
         console.print(f"Warning: {warning}", style="bold red", markup=False)
     if inputs.run and predictor is None:
@@ -77,13 +79,18 @@ def run(
             inputs.task, inputs.records, answers,
             train=train, slices=_listed(settings.slices), resamples=settings.bootstrap, seed=settings.seed,
         )  # fmt: skip
-        _thumbnails(inputs.records, measured["gallery"], folder)
+        known = (settings, inputs.task, inputs.data, inputs.records, answers.model)
+        measured["comparison"] = comparison_step(*known, other)
+        measured["intervals"] = intervals_step(*known, ask=_validation(predictor, Asker(folder, console)), folder=folder, run=inputs.run)
+        _thumbnails(inputs.records, {**measured["gallery"], "changed": gallery_of(measured["comparison"])}, folder)
         if inputs.run and (inputs.run / "log.jsonl").exists():
             (folder / "log.jsonl").write_bytes((inputs.run / "log.jsonl").read_bytes())
         name = predictor.name if predictor else settings.run.name
         about = _about(settings, inputs, answers, name, time.perf_counter() - started)
         write_manifest(folder, {**about, **measured})
+        keep_with_run(folder, inputs.run)
     show({**about, **measured}, console)
+    say(measured, console)
     return output
 
 
@@ -198,6 +205,13 @@ def _answers(settings: EvaluateSettings, inputs: Inputs, predictor: Predictor | 
     )  # fmt: skip
     why = " ".join(lacks) if not modes else ""
     return Answers(model, beside, modes, [*(lacks if modes else []), *rivals.left_out], why)
+
+
+def _validation(predictor: Predictor | None, ask: Asker) -> Callable[[Sequence[Record]], list[Prediction]] | None:
+    """How the validation split is answered; None when nobody can be asked."""
+    if predictor is None:
+        return None
+    return lambda records: ask(predictor, records, "answering validation photos", "validation")
 
 
 def _thumbnails(records: Sequence[Record], gallery: Mapping[str, Sequence[str]], folder: Path) -> None:

@@ -154,6 +154,22 @@ def scatter(points: Sequence[tuple[float, float, str]], *, title: str, x_axis: s
     return _svg(title, height, parts)
 
 
+def reliability(points: Sequence[tuple[float, Bar]], *, title: str, x_axis: str, y_axis: str) -> Markup:
+    """How often (a bar's value, with its interval) by how sure (x), both 0 to 100 %; the diagonal is where they agree."""
+    height = 340
+    x, y = Scale(0, 100, LEFT, WIDTH - RIGHT), Scale(0, 100, height - BOTTOM, TOP)
+    parts = [_x_axis(x, height - BOTTOM, x_axis, TOP), _y_axis(y, y_axis)]
+    parts.append(Markup('<line class="diagonal" x1="{}" y1="{}" x2="{}" y2="{}"/>').format(*map(_n, (x(0), y(0), x(100), y(100)))))
+    path = " ".join(f"{_n(x(at))},{_n(y(bar.value))}" for at, bar in points)
+    parts.append(Markup('<polyline class="line s0" points="{}"/>').format(path))
+    for at, bar in points:
+        if not math.isnan(bar.low):
+            ends = {"x": _n(x(at)), "low": _n(y(bar.low)), "high": _n(y(bar.high))}
+            parts.append(Markup('<path class="whisker {}" d="M{x} {low}V{high}"/>').format(bar.kind, **ends))
+        parts.append(_dot(x(at), y(bar.value), bar.words, bar.kind, 4.5))
+    return _svg(title, height, parts)
+
+
 def heatmap(rows: Sequence[str], columns: Sequence[str], counts: Sequence[Sequence[int]], *, title: str) -> Markup:
     """Counts in cells, shaded by their share of the row; row names left, column names slanted above."""
     cell = 24 if len(columns) > 12 else 34

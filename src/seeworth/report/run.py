@@ -18,7 +18,7 @@ from ..evaluate.show import show as show_figures
 from ..files import write_whole
 from ..page.render import render as template
 from ..settings import EvaluateSettings, ReportSettings
-from . import view
+from . import compare_view, intervals_view, view
 
 PAGE = "report.html"
 
@@ -68,4 +68,6 @@ def _sections(content: dict[str, Any], folder: Path) -> dict[str, Any]:
         "confusions": view.confusions(content),
         "grounding": view.grounding(content),
         "galleries": view.galleries(content, folder),
+        "comparison": compare_view.shown(content, lambda index: view.thumbnail_of(folder, index)),
+        "intervals": intervals_view.shown(content),
     }

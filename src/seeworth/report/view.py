@@ -227,7 +227,7 @@ def _pair(score: Content, field: Content, unit: str) -> str:
 
 def _card(folder: Path, index: int, score: Content, units: Mapping[str, str]) -> dict[str, Any]:
     fields = [{"name": name, **_compared(data, units.get(name, ""))} for name, data in score["fields"].items()]
-    photo = _photo(folder / "thumbnails" / f"{index}.jpg")
+    photo = thumbnail_of(folder, index)
     return {"id": score["record_id"], "photo": photo, "fields": fields, "text": score["text"], "problems": score["problems"]}
 
 
@@ -245,6 +245,11 @@ def _compared(data: Content, unit: str) -> dict[str, Any]:
     right = bool(data.get("exact", data.get("correct")))
     off = "" if right else f"similarity {figure(data['similarity'], 'similarity')}" if "similarity" in data else "wrong"
     return {"truth": truth, "answer": answer, "right": right, "off": off, "near": False}
+
+
+def thumbnail_of(folder: Path, index: int) -> dict[str, Any] | None:
+    """The thumbnail of the N-th record of the split: data URI, width and height; None when there is none."""
+    return _photo(folder / "thumbnails" / f"{index}.jpg")
 
 
 def _photo(path: Path) -> dict[str, Any] | None:

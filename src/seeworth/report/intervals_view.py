@@ -1,0 +1,103 @@
+"""What the page shows of intervals, of the model's confidence and of abstaining: evaluation.json in words, tables and charts.
+
+Every number comes from evaluation.json; nothing is measured here. intervals.html places it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, TypeAlias
+
+from ..evaluate.estimate import Estimate
+from ..evaluate.words import interval, number
+from ..page import charts
+
+Content: TypeAlias = Mapping[str, Any]
+
+
+def shown(content: Content) -> dict[str, Any] | None:
+    """The section; None for an evaluation of a version that knew no intervals."""
+    data = content.get("intervals")
+    if data is None:
+        return None
+    if data["why_not"]:
+        return {"why_not": data["why_not"], "sentences": [], "fields": [], "reliability": [], "abstain": []}
+    return {
+        "why_not": "",
+        "coverage": f"{100 * data['coverage']:g} %",
+        "smallest": data["smallest"],
+        "category": data["category"],
+        "sentences": data["sentences"],
+        "fields": [_field(name, one) for name, one in data["fields"].items()],
+        "reliability": [_reliability(name, one) for name, one in data["reliability"].items() if one is not None],
+        "abstain": [_abstain(name, one) for name, one in data["abstain"].items() if one["curve"]],
+    }
+
+
+def _field(name: str, data: Content) -> dict[str, Any]:
+    return {
+        "name": name,
+        "scale": data["scale"],
+        "groups": data["groups"],
+        "records": data["records"],
+        "ways": [_way(way, one, data["unit"], way == data["used"]) for way, one in data["ways"].items()],
+        "categories": [_category(one) for one in data["categories"]],
+        "without_own": len(data["without_own"]),
+    }
+
+
+def _way(way: str, data: Content, unit: str, used: bool) -> dict[str, Any]:
+    factor = data["factor"]
+    return {
+        "way": way,
+        "used": used,
+        "coverage": _cell(data["coverage"], "share"),
+        "width": _cell(data["width"], unit),
+        "factor": None if factor is None else f"{factor['value']:.2f}",
+        "endless": data["endless"],
+    }
+
+
+def _category(data: Content) -> dict[str, Any]:
+    return {
+        "category": data["category"],
+        "wide": _wide(data["quantile"]),
+        "groups": data["groups"],
+        "coverage": _cell(data["coverage"], "share"),
+    }
+
+
+def _wide(quantile: float | None) -> str:
+    return "no end" if quantile is None else number(quantile)
+
+
+def _cell(data: Content, unit: str) -> dict[str, Any]:
+    one = Estimate.from_dict(data)
+    return {"value": number(one.value, unit), "interval": interval(one, unit), "n": one.n}
+
+
+def _reliability(field: str, data: Content) -> dict[str, Any]:
+    points = []
+    for one in data["bins"]:
+        found = Estimate.from_dict(one["accuracy"])
+        words = f"says {number(one['confidence'], 'share')}, right {number(found.value, 'share')} ({interval(found, 'share')}) of {found.n}"
+        points.append((100 * one["confidence"], charts.Bar("", 100 * found.value, 100 * found.low, 100 * found.high, words)))
+    axes = {"x_axis": f"confidence in {field}, %", "y_axis": "right, %"}
+    title = f"{field}: how often the model is right by how sure it is, {len(points)} bins of {data['n']} answers"
+    return {
+        "field": field,
+        "chart": charts.reliability(points, title=title, **axes),
+        "ece": _cell(data["ece"], "share"),
+        "chance": number(data["chance"], "share"),
+    }
+
+
+def _abstain(field: str, data: Content) -> dict[str, Any]:
+    curve = charts.Line("wrong among the answered", [(100 * answered, 100 * wrong) for answered, wrong in data["curve"]])
+    title = f"{field}: errors by the share of records answered, the surest first"
+    return {
+        "field": field,
+        "chart": charts.lines([curve], title=title, x_axis="records answered, %", y_axis=f"{field} wrong, %"),
+        "answered": _cell(data["answered"], "share"),
+        "error": _cell(data["error"], "share"),
+    }

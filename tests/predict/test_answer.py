@@ -25,7 +25,7 @@ def library(model: Any, examples: list[Example], pad: int, tokens: int) -> list[
     del batch["labels"]
     ids = model.generate(**batch, do_sample=False, max_new_tokens=tokens, use_cache=True)[:, batch["input_ids"].shape[1] :]
     ends = ends_of(model)
-    return [[token for token in row[: next((at for at, one in enumerate(row) if one in ends), len(row))]] for row in ids.tolist()]
+    return [row[: next((at for at, one in enumerate(row) if one in ends), len(row))] for row in ids.tolist()]
 
 
 def slow(model: Any, example: Example, held: Constraint) -> list[int]:

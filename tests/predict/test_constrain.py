@@ -34,14 +34,9 @@ TASKS = [
     Task("q", "aa{a}aa{b}aa", (Field("a"), Field("b", "category", choices=("aa", " b ", "\\", ",")))),
     Task("q", '{{"title": "{a}", "price": {price}}}', (Field("a"), Field("price", "number", "EUR"))),
 ]
-WORDS = st.one_of(
-    st.lists(
-        st.sampled_from([", Category: ", ", Full Price: ", "\\", "-", "--", " ", "{", "\n", "a", "aa", "é", "<|end|>", "\u2028", "\x1c", "😀"]),
-        min_size=1,
-        max_size=8,
-    ).map("".join),
-    st.text(min_size=1, max_size=12),
-).filter(lambda text: bool(text.strip()))
+PIECES = [", Category: ", ", Full Price: ", "\\", "-", "--", " ", "{", "\n", "a", "aa", "é", "<|end|>", "\u2028", "\x1c", "😀"]
+PHRASES = st.lists(st.sampled_from(PIECES), min_size=1, max_size=8).map("".join)
+WORDS = st.one_of(PHRASES, st.text(min_size=1, max_size=12)).filter(lambda text: bool(text.strip()))
 NUMBERS = st.one_of(st.integers(-(10**14), 10**14), st.decimals(-(10**6), 10**6, places=3), st.sampled_from([Decimal("1E-14"), 0, 10**14]))
 LIMIT = 12
 

@@ -102,10 +102,11 @@ class Batch:
             row.place, row.shift, row.used, row.pending = place, width - len(example.input_ids), width, []
         self.passes += 1
         found = self.model(**batch, position_ids=positions, past_key_values=self.cache, use_cache=True, logits_to_keep=1)
-        return found.logits[:, -1].float()
+        logits: Tensor = found.logits[:, -1].float()
+        return logits
 
     def feed(self, rows: Sequence[Row]) -> Tensor:
-        """Read what is pending in these rows, in one pass; float32[row, vocabulary] of what comes next. The short are padded on the left."""
+        """Read what is pending in these rows, in one pass, the short padded on the left; float32[row, vocabulary] of what comes next."""
         most = max(len(row.pending) for row in rows)
         longest = max(row.used + len(row.pending) for row in rows)
         ids = np.full((len(rows), most), self.pad_id)
@@ -130,9 +131,9 @@ class Batch:
         Returns the logits of the last `keep` tokens, of all when 0."""
         if self.window is not None:
             mask = mask & (np.arange(longest) > slots[:, :, None] - self.window)
-        everyone = [row.place for row in rows] == list(range(self.cache.layers[0].keys.shape[0]))  # type: ignore[union-attr]
-        places = None if everyone else self._there(np.array([row.place for row in rows]))
-        self.cache.aim(places, self._there(slots), longest)
+        places = [row.place for row in rows]
+        there = None if places == list(range(self.cache.size)) else self._there(np.array(places))
+        self.cache.aim(there, self._there(slots), longest)
         self.passes += 1
         with sdpa(self.model):
             found = self.model(

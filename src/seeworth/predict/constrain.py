@@ -161,10 +161,10 @@ class Walk:
     def _last_of(self, one: Field, allowed: NDArray[np.bool_]) -> NDArray[np.bool_]:
         """bool[vocabulary]: tokens after which an overlong field may end. All, where it must go on for more than one: within the bytes
         of a character, or behind a backslash."""
-        may = np.flatnonzero(allowed)
+        may: list[int] = np.flatnonzero(allowed).tolist()
         tried = may if len(may) <= FEW else [token for token in self.constraint.letters if allowed[token]]
         last = np.zeros_like(allowed)
-        last[[token for token in tried if self._ends_with(one, (int(token),))]] = True
+        last[[token for token in tried if self._ends_with(one, (token,))]] = True
         return last if last.any() else allowed
 
     def _ends_with(self, one: Field, tokens: Sequence[int]) -> bool:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
@@ -25,7 +26,9 @@ from .answer import Batch, Row
 from .constrain import BEFORE, Constraint
 
 LEAST = 1e-3  # a beginning of a number less likely than this is not followed
+SLIGHT = 1e-5  # choices whose first token is less likely than this are not followed
 AT_ONCE = 4096  # nodes read in one pass
+ALIKE = 12  # up to so many nodes a tree, a pass of its own for the smaller trees costs a CPU more than their padding
 KEPT = 20  # likeliest numbers that are told
 
 _WHOLE = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]*[1-9])?")
@@ -122,9 +125,21 @@ class _Trees:
         self.roots = [ids[-1] for ids in whole]
         self.first = max(row.used for row in self.rows)  # slots from here on are nobody's
 
-    @torch.inference_mode()
     def grow(self, at: Sequence[int], nodes: Sequence[Sequence[tuple[int, int]]]) -> list[Tensor]:
         """Read further nodes (node above, token) of some trees; float32[node, vocabulary], log probabilities of what comes after each."""
+        found: dict[int, Tensor] = {}
+        order = sorted(range(len(at)), key=lambda place: len(nodes[place]))
+        alike = ALIKE if self.batch.runs_wait else AT_ONCE
+        while order:
+            group = [order.pop()]  # the largest, and those that do not waste half of a pass beside it
+            most = len(nodes[group[0]])
+            while order and (len(group) + 1) * most <= AT_ONCE and (len(nodes[order[-1]]) * 2 > most or most <= alike):
+                group.append(order.pop())
+            found |= zip(group, self._read([at[place] for place in group], [nodes[place] for place in group]), strict=True)
+        return [found[place] for place in range(len(at))]
+
+    @torch.inference_mode()
+    def _read(self, at: Sequence[int], nodes: Sequence[Sequence[tuple[int, int]]]) -> list[Tensor]:
         most = max(map(len, nodes))
         rows = [self.rows[tree] for tree in at]
         first = self.first
@@ -149,19 +164,18 @@ class _Trees:
 
 
 def _choices(batch: Batch, constraint: Constraint, places: Sequence[Place], one: Field, after: str) -> list[Likely | None]:
-    """Every choice is followed, each as far as the token that ends it."""
+    """Every choice is followed as far as the token that ends it, but those whose first token is next to impossible."""
     forms = {(place.open, place.quoted) for place in places}
-    tries = {form: _Trie(_spellings(constraint, *form, one, after)) for form in forms}
-    many = max(1, AT_ONCE // max(len(trie.nodes) for trie in tries.values()))
-    ends = None if after else constraint.ends
-    found: list[Likely | None] = []
-    for begin in range(0, len(places), many):
-        group = places[begin : begin + many]
-        own = [tries[place.open, place.quoted] for place in group]
-        trees = _Trees(batch, group)
-        nodes = [[(0, root), *trie.nodes[1:]] for trie, root in zip(own, trees.roots, strict=True)]
-        found += [trie.likely(logs, ends) for trie, logs in zip(own, trees.grow(range(len(group)), nodes), strict=True)]
-    return found
+    tries = {form: _Trie(_spellings(constraint, *form, one, after), None if after else constraint.ends) for form in forms}
+    own = [tries[place.open, place.quoted] for place in places]
+    trees = _Trees(batch, places)
+    logs = [{0: first[0]} for first in trees.root(range(len(places)))]
+    wanted = [trie.worth_reading(first[0]) for trie, first in zip(own, logs, strict=True)]
+    at = [tree for tree in range(len(places)) if wanted[tree]]
+    read = trees.grow(at, [own[tree].chosen(wanted[tree]) for tree in at])
+    for tree, found in zip(at, read, strict=True):
+        logs[tree] |= dict(zip(wanted[tree], found, strict=True))
+    return [trie.likely(found) for trie, found in zip(own, logs, strict=True)]
 
 
 def _spellings(constraint: Constraint, opened: str, quoted: bool, one: Field, after: str) -> list[tuple[str, list[int]]]:
@@ -180,31 +194,56 @@ def _spellings(constraint: Constraint, opened: str, quoted: bool, one: Field, af
 
 
 class _Trie:
-    """The spellings of all choices, their common beginnings once. `nodes`: (node above, token), the root first."""
+    """The spellings of all choices, their common beginnings once; node 0 stands for what is before them.
 
-    def __init__(self, spellings: Sequence[tuple[str, list[int]]]) -> None:
-        self.nodes: list[tuple[int, int]] = [(0, -1)]
-        self.steps: list[tuple[str, list[tuple[int, int]], int]] = []  # choice, (node, the token after it), its last node
+    Args:
+        spellings: (choice, its tokens). ends: of the answer, one of which follows every choice; None where its last token ends it.
+    """
+
+    def __init__(self, spellings: Sequence[tuple[str, list[int]]], ends: Sequence[int] | None) -> None:
+        self.ends = None if ends is None else list(ends)
+        self.nodes: list[tuple[int, int]] = [(0, -1)]  # (node above, token)
+        self.first = [0]  # of every node: the one above it that is right behind node 0
+        self.paths: list[tuple[str, list[int]]] = []  # (choice, its nodes)
         known: dict[tuple[int, int], int] = {}
         for word, tokens in spellings:
-            node, steps = 0, []
+            path = [0]
             for token in tokens:
-                steps.append((node, token))
-                if (node, token) not in known:
-                    known[node, token] = len(self.nodes)
-                    self.nodes.append((node, token))
-                node = known[node, token]
-            self.steps.append((word, steps, node))
+                step = (path[-1], token)
+                if step not in known:
+                    known[step] = len(self.nodes)
+                    self.first.append(self.first[path[-1]] or len(self.nodes))
+                    self.nodes.append(step)
+                path.append(known[step])
+            self.paths.append((word, path[1:]))
+        inner = {above for above, _ in self.nodes}
+        self.read = [node for node in range(1, len(self.nodes)) if node in inner or self.ends]
+        self.many = Counter(self.first[path[0]] for _, path in self.paths)  # choices behind each first token
 
-    def likely(self, logs: Tensor, ends: Sequence[int] | None) -> Likely:
-        """logs float32[node, vocabulary]. With `ends` a choice is followed by the end of the answer."""
+    def worth_reading(self, first: Tensor) -> list[int]:
+        """Nodes behind which something is to be known, when float32[vocabulary] are the log probabilities behind node 0."""
+        likely = {node for node in self.many if float(first[self.nodes[node][1]]) >= math.log(SLIGHT)}
+        return [node for node in self.read if self.first[node] in likely]
+
+    def chosen(self, nodes: Sequence[int]) -> list[tuple[int, int]]:
+        """(node above, token) of these nodes, numbered anew in their order."""
+        number = {0: 0} | {node: at for at, node in enumerate(nodes, 1)}
+        return [(number[self.nodes[node][0]], self.nodes[node][1]) for node in nodes]
+
+    def likely(self, logs: Mapping[int, Tensor]) -> Likely:
+        """logs: by node, float32[vocabulary] of what follows it. Choices that were not followed share what their first token has."""
         total = []
-        for _, steps, last in self.steps:
-            own = sum(float(logs[node, token]) for node, token in steps)
-            total.append(own + (float(logs[last, list(ends)].logsumexp(-1)) if ends else 0.0))
+        for _, path in self.paths:
+            steps = [(self.nodes[node][0], self.nodes[node][1]) for node in path]
+            followed = all(above in logs for above, _ in steps) and (not self.ends or path[-1] in logs)
+            if followed:
+                own = sum(float(logs[above][token]) for above, token in steps)
+                total.append(own + (float(logs[path[-1]][self.ends].logsumexp(-1)) if self.ends else 0.0))
+            else:
+                total.append(float(logs[0][steps[0][1]]) - math.log(self.many[path[0]]))
         shares = torch.tensor(total, dtype=torch.float64)
-        covered = float(shares.exp().sum())
-        return Likely(dict(zip((word for word, _, _ in self.steps), shares.softmax(0).tolist(), strict=True)), covered)
+        values = zip((word for word, _ in self.paths), shares.softmax(0).tolist(), strict=True)
+        return Likely(dict(values), float(shares.exp().sum()))
 
 
 def _numbers(batch: Batch, constraint: Constraint, places: Sequence[Place], after: str) -> list[Likely | None]:
@@ -231,7 +270,12 @@ def _numbers(batch: Batch, constraint: Constraint, places: Sequence[Place], afte
 
 
 def _followed(
-    edge: Sequence[tuple[int, str, float]], logs: Tensor, place: Place, words: Mapping[int, str], stops: Sequence[int], found: dict[str, float]
+    edge: Sequence[tuple[int, str, float]],
+    logs: Tensor,
+    place: Place,
+    words: Mapping[int, str],
+    stops: Sequence[int],
+    found: dict[str, float],
 ) -> list[tuple[int, int, str, float]]:
     """Add the numbers that may end here to `found`; return the longer beginnings (node above, token, said, log probability)."""
     longer, opened, own_words = [], place.open, place.open + place.own

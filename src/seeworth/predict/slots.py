@@ -39,10 +39,10 @@ class Slots(Cache):
             layer.make_room(longest + 1)
 
     @property
-    def room(self) -> int:
-        """Slots of a row, used or not."""
+    def size(self) -> int:
+        """Rows, of the whole batch."""
         first: Any = self.layers[0]
-        return int(first.keys.shape[2])
+        return len(first.keys)
 
 
 class _Layer(CacheLayerMixin):

@@ -106,12 +106,12 @@ class VLM:
         walks = [held.walk() if held and record.turns is None else None for record in records]
         batch = Batch(self.model, examples, walks, max_new_tokens=self.max_new_tokens, pad_id=tokenizer.pad_token_id)
         said = batch.answer()
-        words = [held.text(one) if held and walk else None for one, walk in zip(said, walks, strict=True)]
         free = [text.strip() for text in tokenizer.batch_decode(said, skip_special_tokens=True)]
-        found = [Prediction(record.id, text if text is not None else own, 0.0) for record, text, own in zip(records, words, free, strict=True)]
+        texts = [held.text(one) if held and walk else own for one, walk, own in zip(said, walks, free, strict=True)]
+        found = [Prediction(record.id, text, 0.0) for record, text in zip(records, texts, strict=True)]
         if held is None or not self.distribution:
             return found
-        values = likely(batch, held, words)
+        values = likely(batch, held, [text if walk else None for text, walk in zip(texts, walks, strict=True)])
         return [_with_values(one, own, held.task) for one, own in zip(found, values, strict=True)]
 
     def _batches(self, records: Sequence[Record]) -> Iterator[list[int]]:

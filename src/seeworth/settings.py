@@ -230,7 +230,13 @@ class PredictSettings:
     batch_size: int = 16
     """Photos answered together."""
     max_new_tokens: int = 160
-    """Longest answer, in tokens."""
+    """Longest free answer, in tokens; in a constrained one, most tokens of free words in a field."""
+    constrained: bool = True
+    """Hold answers to the task: the template's words, numbers that are numbers, known categories; false leaves the model's words free."""
+    free_categories: bool = False
+    """With constrained: any words as a category, not only the task's choices or those of the train records."""
+    distribution: bool = True
+    """With constrained: tell how likely each category and number was, not only the likeliest."""
     overwrite: bool = False
     """Replace the file if it is there."""
 
@@ -260,7 +266,13 @@ class EvaluateSettings:
     batch_size: int = 16
     """Photos answered together."""
     max_new_tokens: int = 160
-    """Longest answer, in tokens."""
+    """Longest free answer, in tokens; in a constrained one, most tokens of free words in a field."""
+    constrained: bool = True
+    """Hold answers to the task: the template's words, numbers that are numbers, known categories; false leaves the model's words free."""
+    free_categories: bool = False
+    """With constrained: any words as a category, not only the task's choices or those of the train records."""
+    distribution: bool = True
+    """With constrained: tell how likely each category and number was, not only the likeliest."""
     bootstrap: int = 2000
     """Resamples of groups behind each 95 % interval."""
     seed: int = 0

@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import re
 import string
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field, replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, get_args
@@ -21,6 +21,7 @@ from typing import Any, Literal, TypeAlias, get_args
 import yaml
 
 from .errors import TaskError
+from .grammar import Slot, grammar
 from .record import Value
 
 Kind: TypeAlias = Literal["text", "category", "number"]
@@ -140,7 +141,7 @@ class Task:
         plain = self._join(words)
         if self.read(plain) == Reading(clean):
             return plain
-        return self._join([self._quote(word) for word in words])
+        return self._join([self.quote(word) for word in words])
 
     def read(self, text: str) -> Reading:
         """The fields in an answer. Never raises: what is wrong is told in `problems`."""
@@ -150,28 +151,79 @@ class Task:
         lead = self._literals[0]
         if not text.startswith(lead):
             return Reading({}, (f"the answer does not start with {lead!r}: {text[:40]!r}",))
-        position = len(lead)
-        last = len(self._names) - 1
-        for index, one in enumerate(self.answer_fields):
-            literal = self._literals[index + 1]
-            end = _find(text, literal, position, at_end=index == last)
+        for one, start, end in self._places(text):
             if end is None:
-                problems.append(f"{one.name}: the words {literal!r} after it are missing")
+                problems.append(f"{one.name}: the words {self.after(one.name)!r} after it are missing")
                 break
-            value, problem = _from_words(one, _unquote(text[position:end]))
+            value, problem = _from_words(one, _unquote(text[start:end]))
             if problem:
                 problems.append(f"{one.name}: {problem}")
             else:
                 values[one.name] = value
-            position = end + len(literal)
         return Reading(values, tuple(problems))
+
+    def spans(self, text: str) -> dict[str, tuple[int, int]]:
+        """Where each field's words stand in an answer that `read` finds no problem in, no white space around it: name -> (start, end)."""
+        return {one.name: (start, end) for one, start, end in self._places(text) if end is not None}
+
+    def after(self, name: str) -> str:
+        """The template's words behind a field of the answer, up to the next one or to the end."""
+        return self._literals[self._names.index(name) + 1]
+
+    def under_way(self, text: str) -> tuple[Field, int]:
+        """The field that the beginning of an answer has come to, and where its words start."""
+        *_, (one, start, _) = self._places(text)
+        return one, start
+
+    def _places(self, text: str) -> Iterator[tuple[Field, int, int | None]]:
+        """Each field, where it starts and where it ends; None for the end of one behind which the template's words are missing."""
+        position = len(self._literals[0])
+        for one in self.answer_fields:
+            literal = self.after(one.name)
+            end = _find(text, literal, position, at_end=one.name == self._names[-1])
+            yield one, position, end
+            if end is None:
+                return
+            position = end + len(literal)
+
+    def grammar(self, *, before: str = "") -> str:
+        """What an answer may be, in Lark's notation as llguidance reads it: all that `write` writes, and nothing that `read` finds
+        a problem in. A category with choices is one of them.
+
+        Args:
+            before: words in front of the answer, e.g. the space that a tokenizer puts there.
+        """
+        slots = [Slot(one.kind == "number", one.choices, self.after(one.name)) for one in self.answer_fields]
+        return grammar(before + self._literals[0], slots, marks=self._marks(), max_digits=MAX_DIGITS)
+
+    def with_choices(self, values: Iterable[Mapping[str, Value]]) -> Task:
+        """The same task, its open categories limited to the words that these values have. A category that none of them has stays open."""
+        seen: dict[str, dict[str, None]] = {one.name: {} for one in self.of_kind("category") if one.choices is None}
+        for row in values:
+            for name, words in seen.items():
+                if isinstance(word := row.get(name), str) and word.strip():
+                    words[word] = None
+        return self._with({name: tuple(words) for name, words in seen.items() if words})
+
+    def without_choices(self) -> Task:
+        """The same task with every category open."""
+        return self._with({one.name: None for one in self.of_kind("category")})
+
+    def _with(self, choices: Mapping[str, tuple[str, ...] | None]) -> Task:
+        fields = [replace(one, choices=choices[one.name]) if one.name in choices else one for one in self.fields]
+        return replace(self, fields=tuple(fields))
 
     def _join(self, words: list[str]) -> str:
         return "".join(a + b for a, b in zip(self._literals, [*words, ""], strict=True))
 
-    def _quote(self, word: str) -> str:
-        starts = {literal[0] for literal in self._literals if literal} | {"\\"}
-        return "".join("\\" + char if char in starts or char.isspace() else char for char in word)
+    def quote(self, word: str) -> str:
+        """A word in the quoted form: what could be mistaken for the template has a backslash before it."""
+        marks = self._marks()
+        return "".join("\\" + char if char in marks or char.isspace() else char for char in word)
+
+    def _marks(self) -> set[str]:
+        """Characters that the quoted form puts a backslash before, white space apart."""
+        return {literal[0] for literal in self._literals if literal} | {"\\"}
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for YAML and JSON; `from_dict` is its inverse."""

@@ -67,7 +67,15 @@ def run(
     if inputs.run and predictor is None:
         from ..predict.vlm import load_run
 
-        predictor = load_run(inputs.run, batch_size=settings.batch_size, max_new_tokens=settings.max_new_tokens, keep_features=True)
+        predictor = load_run(
+            inputs.run,
+            batch_size=settings.batch_size,
+            max_new_tokens=settings.max_new_tokens,
+            keep_features=True,
+            constrained=settings.constrained,
+            free_categories=settings.free_categories,
+            distribution=settings.distribution,
+        )
         rivals = _rivals(settings, inputs.run, predictor)
     train = _trained_on(settings, inputs)
     with evaluation_folder(output, overwrite=settings.overwrite) as folder:

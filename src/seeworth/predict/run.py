@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterator
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ from rich.progress import track as progress
 from ..data.dataset import Dataset
 from ..encode import photos_of
 from ..errors import DataError, PhotoError, SettingsError
-from ..record import Prediction, Record
+from ..record import Prediction, Record, prediction_line
 from ..settings import PredictSettings
 from ..task import Task
 from .vlm import load_run
@@ -29,7 +28,14 @@ def run(settings: PredictSettings) -> None:
     """
     if settings.output.exists() and not settings.overwrite:
         raise SettingsError(f"output {settings.output} is there already: name another file, or add --overwrite")
-    model = load_run(Path(settings.model), batch_size=settings.batch_size, max_new_tokens=settings.max_new_tokens)
+    model = load_run(
+        Path(settings.model),
+        batch_size=settings.batch_size,
+        max_new_tokens=settings.max_new_tokens,
+        constrained=settings.constrained,
+        free_categories=settings.free_categories,
+        distribution=settings.distribution,
+    )
     records = list(_readable(find_records(settings)))
     if not records:
         raise DataError(f"{settings.input} holds no photo that can be answered (split: {settings.split})")
@@ -48,7 +54,7 @@ def line(record: Record, prediction: Prediction, task: Task) -> dict[str, Any]:
     reading = task.read(prediction.text)
     values = {name: value if isinstance(value, str) else float(value) for name, value in reading.values.items()}
     photo = str(record.photo) if record.photo else None
-    return {**asdict(prediction), "photo": photo, "values": values, "problems": list(reading.problems)}
+    return {**prediction_line(prediction), "photo": photo, "values": values, "problems": list(reading.problems)}
 
 
 def find_records(settings: PredictSettings) -> list[Record]:

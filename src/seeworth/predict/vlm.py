@@ -1,13 +1,15 @@
 """The vision-language model as a Predictor: records in, words out, by real generation with the key-value cache.
 
-Batches are padded on the left; nothing is teacher-forced. `load_base` and `load_run` are the only places where weights are
-read; the trainer starts from the first. Knows nothing of scores.
+Nothing is teacher-forced. How a batch is answered is told in `answer`, what holds its words to the task in `constrain`. `load_base` and
+`load_run` are the only places where weights are read; the trainer starts from the first. Knows nothing of scores.
 """
 
 from __future__ import annotations
 
+import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from importlib.util import find_spec
 from itertools import islice
 from pathlib import Path
@@ -17,14 +19,20 @@ import torch
 from transformers import BitsAndBytesConfig
 from transformers.utils import logging as library_logging
 
-from ..encode import Encoder, collate
-from ..errors import ModelError, SettingsError, told_as
+from ..data.dataset import Dataset
+from ..encode import Encoder
+from ..errors import DataError, ModelError, SettingsError, told_as
 from ..features import FeatureStore, features_folder
 from ..memory import keep_freed_memory
 from ..phi3v import Phi3VForCausalLM, Phi3VProcessor
 from ..record import Prediction, Record
 from ..run_folder import read_run
 from ..task import Task
+from .answer import Batch, ends_of, plain, rope_border
+from .constrain import Constraint
+from .likely import Likely, likely
+
+AHEAD = 8  # batches whose records are put in order of their lengths
 
 
 class VLM:
@@ -34,8 +42,13 @@ class VLM:
         model: Phi3VForCausalLM, or one wrapped by PEFT; put into eval mode while it answers.
         encoder: makes the prompts.
         batch_size: photos answered together.
-        max_new_tokens: an answer is cut there.
+        max_new_tokens: a free answer is cut there; a constrained one has at most as many tokens of free words in a field.
         features: what its vision tower makes of photos, where that is kept; None opens and computes every photo each time.
+        constrained: the task whose words answers are held to, categories with choices to these; None leaves the words free. What a
+            conversation's last question asks is always answered freely.
+        distribution: tell how likely every choice and every number was, see `likely`; constrained answers only.
+
+    Raises TaskError when the task cannot be held to.
     """
 
     def __init__(
@@ -47,6 +60,8 @@ class VLM:
         max_new_tokens: int = 160,
         name: str = "model",
         features: FeatureStore | None = None,
+        constrained: Task | None = None,
+        distribution: bool = False,
     ) -> None:
         self.name = name
         self.model = model
@@ -54,32 +69,86 @@ class VLM:
         self.batch_size = batch_size
         self.max_new_tokens = max_new_tokens
         self.features = features
+        self.distribution = distribution
+        self.constraint = None if constrained is None else self._hold_to(constrained)
 
     def __call__(self, records: Iterable[Record]) -> Iterator[Prediction]:
         """Predictions in the records' order. Raises PhotoError when a photo cannot be opened."""
         stream = iter(records)
-        while batch := list(islice(stream, self.batch_size)):
-            start = time.perf_counter()
-            texts = self.answer(batch)
-            seconds = (time.perf_counter() - start) / len(batch)
-            for record, text in zip(batch, texts, strict=True):
-                yield Prediction(record.id, text, round(seconds, 4))
+        while ahead := list(islice(stream, self.batch_size * AHEAD)):
+            done: dict[int, Prediction] = {}
+            told = 0
+            for places in self._batches(ahead):
+                done |= zip(places, self._timed([ahead[place] for place in places]), strict=True)
+                while told in done:
+                    yield done.pop(told)
+                    told += 1
 
-    @torch.inference_mode()
     def answer(self, records: list[Record]) -> list[str]:
         """The model's words for one batch."""
+        return [one.text for one in self._timed(records)]
+
+    def _timed(self, records: list[Record]) -> list[Prediction]:
+        start = time.perf_counter()
+        training = self.model.training
+        self.model.eval()
+        found = self._answers(records)
+        self.model.train(training)
+        seconds = round((time.perf_counter() - start) / len(records), 4)
+        return [replace(one, seconds=seconds) for one in found]
+
+    @torch.inference_mode()
+    def _answers(self, records: list[Record]) -> list[Prediction]:
         tokenizer = self.encoder.processor.tokenizer
         made = self.features.features(records, self.model) if self.features is not None else [None] * len(records)
         examples = [self.encoder.example(record, answer=False, tile_features=own) for record, own in zip(records, made, strict=True)]
-        batch = collate(examples, pad_id=tokenizer.pad_token_id, side="left")
-        del batch["labels"]
-        batch = {key: value.to(self.model.device) if isinstance(value, torch.Tensor) else value for key, value in batch.items()}
-        training = self.model.training
-        self.model.eval()
-        ids = self.model.generate(**batch, do_sample=False, max_new_tokens=self.max_new_tokens, use_cache=True)
-        self.model.train(training)
-        new = ids[:, batch["input_ids"].shape[1] :]
-        return [text.strip() for text in tokenizer.batch_decode(new, skip_special_tokens=True)]
+        held = self.constraint
+        walks = [held.walk() if held and record.turns is None else None for record in records]
+        batch = Batch(self.model, examples, walks, max_new_tokens=self.max_new_tokens, pad_id=tokenizer.pad_token_id)
+        said = batch.answer()
+        free = [text.strip() for text in tokenizer.batch_decode(said, skip_special_tokens=True)]
+        texts = [held.text(one) if held and walk else own for one, walk, own in zip(said, walks, free, strict=True)]
+        found = [Prediction(record.id, text, 0.0) for record, text in zip(records, texts, strict=True)]
+        if held is None or not self.distribution:
+            return found
+        values = likely(batch, held, [text if walk else None for text, walk in zip(texts, walks, strict=True)])
+        return [_with_values(one, own, held.task) for one, own in zip(found, values, strict=True)]
+
+    def _batches(self, records: Sequence[Record]) -> Iterator[list[int]]:
+        """Places of records that are answered together, of like lengths; one whose rope factors may change is answered alone."""
+        lengths = [self._length(record) for record in records]
+        border = rope_border(self.model)
+        batch: list[int] = []
+        for place in sorted(range(len(records)), key=lengths.__getitem__):
+            if border is not None and lengths[place] + self.max_new_tokens > border:
+                yield [place]
+                continue
+            batch.append(place)
+            if len(batch) == self.batch_size:
+                yield batch
+                batch = []
+        if batch:
+            yield batch
+
+    def _length(self, record: Record) -> int:
+        return len(self.encoder.prompt_ids(record, [plan.num_tokens for plan in self.encoder.tilings(record)]))
+
+    def _hold_to(self, task: Task) -> Constraint:
+        return Constraint(
+            task,
+            self.encoder.processor,
+            vocab_size=plain(self.model).config.vocab_size,
+            ends=sorted(ends_of(self.model)),
+            max_tokens=self.max_new_tokens,
+        )
+
+
+def _with_values(one: Prediction, values: Mapping[str, Likely], task: Task) -> Prediction:
+    """With the probability of every value, and of the answer's own."""
+    own = task.read(one.text).values
+    confidence = {name: round(likelihood.of(own[name]), 6) for name, likelihood in values.items() if name in own}
+    told = {field.name: values[field.name].told(field) for field in task.answer_fields if field.name in values}
+    return replace(one, confidence=confidence, distribution=told)
 
 
 def load_base(
@@ -123,10 +192,20 @@ def _keep_differentiable(model: Any) -> None:
             module.support_avx512bf16_for_cpu = False
 
 
-def load_run(run: Path, *, batch_size: int = 16, max_new_tokens: int = 160, keep_features: bool = False) -> VLM:
+def load_run(
+    run: Path,
+    *,
+    batch_size: int = 16,
+    max_new_tokens: int = 160,
+    keep_features: bool = False,
+    constrained: bool = True,
+    free_categories: bool = False,
+    distribution: bool = False,
+) -> VLM:
     """The tuned model of a run folder, ready to answer. Raises RunError when the folder is no finished run.
 
-    Features that the training kept are used; with `keep_features` those of further photos are kept beside them.
+    Features that the training kept are used; with `keep_features` those of further photos are kept beside them. `constrained` holds
+    answers to the task, and open categories to those of the train records unless there are `free_categories`.
     """
     about = read_run(run)
     keep_freed_memory()
@@ -142,8 +221,29 @@ def load_run(run: Path, *, batch_size: int = 16, max_new_tokens: int = 160, keep
         model, processor = load_base(str(run), dtype=about["dtype"], attn_implementation=about["attn_implementation"])
     task = Task.from_dict(about["task"], where=run / "run.json")
     encoder = Encoder(processor, task)
-    features = _kept_features(about, model, encoder, keep_features)
-    return VLM(model.eval(), encoder, batch_size=batch_size, max_new_tokens=max_new_tokens, name=run.name, features=features)
+    return VLM(
+        model.eval(),
+        encoder,
+        batch_size=batch_size,
+        max_new_tokens=max_new_tokens,
+        name=run.name,
+        features=_kept_features(about, model, encoder, keep_features),
+        constrained=_held(about, task, free_categories) if constrained else None,
+        distribution=distribution,
+    )
+
+
+def _held(about: dict[str, Any], task: Task, free_categories: bool) -> Task:
+    """The task with the categories that answers are held to: its own choices, else those of the records it was trained on."""
+    if free_categories:
+        return task.without_choices()
+    if all(one.choices is not None for one in task.of_kind("category")):
+        return task
+    try:
+        return task.with_choices(record.values for record in Dataset.open(Path(about["data"])).records("train"))
+    except DataError as problem:
+        print(f"categories stay free, the train records that have them are not there: {problem}", file=sys.stderr)
+        return task
 
 
 def _kept_features(about: dict[str, Any], model: Any, encoder: Encoder, keep: bool) -> FeatureStore | None:

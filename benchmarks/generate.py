@@ -13,8 +13,8 @@ answers the same test records from the photo files on, the rounds of all ways ta
     limit         the prompts alone, read in the same batches: photos opened, tower, one pass
 
 Predicted before the first run, on two cores: an answer is some 40 tokens of a tiny vocabulary. Naive: 25 ms for photo and prompt, 40
-passes of 4 ms: 5 a second. Ours: 15 ms for photo and prompt, 25 passes of 12 ms for 32 rows: 40 a second, 8 times as many; `likely` reads as
-many tokens again as the answer: 30 a second. The limit 65.
+passes of 4 ms: 5 a second. Ours: 15 ms for photo and prompt, 25 passes of 12 ms for 32 rows: 40 a second, 8 times as many; `likely` reads
+as many tokens again as the answer: 30 a second. The limit 65.
 """
 
 from __future__ import annotations

@@ -104,9 +104,10 @@ class Intervals:
 def price_interval(intervals: Intervals, prediction: Prediction, field: str | None = None) -> tuple[float, float] | None:
     """The ends (low, high) of the interval around a prediction's number, in the field's unit; None where no number can be read.
 
-    Ends may be infinite. `field` is the task's first number when left out. Raises KeyError for a field without intervals.
+    Ends may be infinite. `field` is the task's first number when left out. Raises KeyError for a field without intervals, or when none has any.
     """
-    own = intervals.fields[field := field or next(iter(intervals.fields))]
+    field = field or next(iter(intervals.fields), "")
+    own = intervals.fields[field]
     values = intervals.task.read(prediction.text).values
     if field not in values:
         return None
@@ -148,12 +149,12 @@ def around(answer: float, half_width: float, scale: Scale) -> tuple[float, float
 
 def confidence_of(prediction: Prediction, field: str) -> float | None:
     """The probability, 0..1, that the model gave to its own answer; None where the prediction does not tell it."""
-    return _finite((getattr(prediction, "confidence", None) or {}).get(field))
+    return _finite(prediction.confidence.get(field))
 
 
 def spread_of(prediction: Prediction, field: str, scale: Scale) -> float | None:
     """Half the width of the model's own 5 % to 95 % interval of a number, on the scale; None where the prediction tells none."""
-    told = (getattr(prediction, "distribution", None) or {}).get(field) or {}
+    told = prediction.distribution.get(field, {})
     low, high = _finite(told.get("low")), _finite(told.get("high"))
     if low is None or high is None or high < low or (scale == "ratio" and low <= 0):
         return None

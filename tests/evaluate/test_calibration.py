@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
@@ -23,20 +21,12 @@ TASK = Task("What?", "{kind} for {price}", (Field("kind", "category"), Field("pr
 KIND, PRICE = TASK.answer_fields
 
 
-@dataclass(frozen=True)
-class Told(Prediction):
-    """A prediction that tells how sure it is."""
-
-    confidence: Mapping[str, float] = field(default_factory=dict, hash=False)
-    distribution: Mapping[str, Mapping[str, Any]] = field(default_factory=dict, hash=False)
-
-
 def _made(confidence: Any, right: Any, groups: list[str] | None = None) -> tuple[list[Score], dict[str, Prediction]]:
     """Records of kind "bag", answered right or "hat", each so sure."""
     groups = groups or [f"g{number}" for number in range(len(confidence))]
     records = [Record(f"r{n}", None, {"kind": "bag", "price": Decimal(100)}, group) for n, group in enumerate(groups)]
     answers = [
-        Told(f"r{n}", f"{'bag' if hit else 'hat'} for 100", 0.0, confidence={"kind": float(sure)})
+        Prediction(f"r{n}", f"{'bag' if hit else 'hat'} for 100", 0.0, confidence={"kind": float(sure)})
         for n, (sure, hit) in enumerate(zip(confidence, right, strict=True))
     ]
     return scores(TASK, records, answers), {one.record_id: one for one in answers}
@@ -161,7 +151,7 @@ def test_a_number_goes_by_its_spread() -> None:
         far = number % 2  # every other one is 40 % off, and says so
         records.append(Record(f"r{number}", None, {"kind": "bag", "price": Decimal(100)}, f"g{number}"))
         own = {"low": 60, "high": 300} if far else {"low": 95, "high": 105}
-        answers.append(Told(f"r{number}", f"bag for {140 if far else 100}", 0.0, distribution={"price": own}))
+        answers.append(Prediction(f"r{number}", f"bag for {140 if far else 100}", 0.0, distribution={"price": own}))
     intervals = calibrate(TASK, records, records, answers, abstain_error=0.1)
     assert intervals.abstain["price"].by == "spread"
     assert [abstains(intervals, one, "price") for one in answers[:4]] == [False, True, False, True]
@@ -175,7 +165,7 @@ def test_a_number_goes_by_its_spread() -> None:
 def test_a_category_abstains_below_the_threshold() -> None:
     records = [Record(f"r{n}", None, {"kind": "bag", "price": Decimal(100)}, f"g{n}") for n in range(80)]
     said = [("bag", 0.9) if n % 2 else ("hat", 0.3) for n in range(80)]
-    answers = [Told(one.id, f"{kind} for 90", 0.0, confidence={"kind": sure}) for one, (kind, sure) in zip(records, said, strict=True)]
+    answers = [Prediction(f"r{n}", f"{kind} for 90", 0.0, confidence={"kind": sure}) for n, (kind, sure) in enumerate(said)]
     intervals = calibrate(TASK, records, records, answers)
     assert [abstains(intervals, one, "kind") for one in answers[:2]] == [True, False]
     assert abstains(intervals, Prediction("x", "bag for 3", 0.0), "kind") is True

@@ -63,6 +63,7 @@ def test_each_difference_is_ours_less_theirs() -> None:
     assert found["figures"]["kind_accuracy"]["outcome"] == found["figures"]["price_mae"]["outcome"] == 1
     assert found["figures"]["price_mae"]["difference"]["high"] < 0
     assert found["figures"]["title_exact"]["outcome"] == 0
+    assert found["figures"]["price_bias"]["outcome"] is None
     json.dumps(found, allow_nan=False)
 
 

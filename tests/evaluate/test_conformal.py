@@ -8,7 +8,7 @@ import math
 import subprocess
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -42,14 +42,6 @@ RESIDUALS = st.lists(st.floats(0, 1e6), min_size=1, max_size=60)
 COVERAGES = st.sampled_from([0.5, 0.8, 0.9, 0.95])
 
 
-@dataclass(frozen=True)
-class Told(Prediction):
-    """A prediction that tells how sure it is."""
-
-    confidence: Mapping[str, float] = field(default_factory=dict, hash=False)
-    distribution: Mapping[str, Mapping[str, Any]] = field(default_factory=dict, hash=False)
-
-
 def _own(n: int) -> list[str]:
     return [str(number) for number in range(n)]
 
@@ -58,14 +50,14 @@ def _record(number: int, kind: str, price: float, group: str | None = None) -> R
     return Record(f"r{number}", None, {"kind": kind, "price": Decimal(repr(round(float(price), 2)))}, group or f"g{number}")
 
 
-def _say(record: Record, price: float, kind: str | None = None, spread: float | None = None) -> Told:
+def _say(record: Record, price: float, kind: str | None = None, spread: float | None = None) -> Prediction:
     """`spread`: half of the own interval, as a factor e^spread each way."""
     own = {} if spread is None else {"price": {"median": price, "low": price / math.exp(spread), "high": price * math.exp(spread)}}
     text = f"{kind or record.values['kind']} for {round(float(price), 2):.2f}"
-    return Told(record.id, text, 0.0, distribution=own)
+    return Prediction(record.id, text, 0.0, distribution=own)
 
 
-def _shop(rng: np.random.Generator, n: int, *, noise: Mapping[str, float], spread: bool = False) -> tuple[list[Record], list[Told]]:
+def _shop(rng: np.random.Generator, n: int, *, noise: Mapping[str, float], spread: bool = False) -> tuple[list[Record], list[Prediction]]:
     """Records of equal shares of kinds, and a model that is off by e^N(0, noise of the kind); it knows its noise with `spread`."""
     records, predictions = [], []
     for number in range(n):
@@ -77,7 +69,7 @@ def _shop(rng: np.random.Generator, n: int, *, noise: Mapping[str, float], sprea
     return records, predictions
 
 
-def _held(intervals: Intervals, records: list[Record], predictions: list[Told]) -> list[bool]:
+def _held(intervals: Intervals, records: list[Record], predictions: list[Prediction]) -> list[bool]:
     ends = [price_interval(intervals, one) for one in predictions]
     return [one is not None and one[0] <= float(record.values["price"]) <= one[1] for one, record in zip(ends, records, strict=True)]
 
@@ -163,7 +155,7 @@ def test_coverage_is_as_promised_over_many_draws(case: str) -> None:
     assert off < 0.02
 
 
-def _grouped(rng: np.random.Generator, n: int) -> tuple[list[Record], list[Told]]:
+def _grouped(rng: np.random.Generator, n: int) -> tuple[list[Record], list[Prediction]]:
     records, predictions = [], []
     for group in range(n):
         shared, price = rng.normal(0, 0.3), math.exp(rng.uniform(2, 8))
@@ -241,7 +233,7 @@ def test_a_model_that_knows_its_noise_gets_narrower_intervals_of_the_same_covera
 def test_a_spread_that_some_answers_do_not_tell_is_not_used() -> None:
     rng = np.random.default_rng(1)
     records, predictions = _shop(rng, 40, noise={"bag": 0.3}, spread=True)
-    silent = [Told(predictions[0].record_id, predictions[0].text, 0.0), *predictions[1:]]
+    silent = [Prediction(predictions[0].record_id, predictions[0].text, 0.0), *predictions[1:]]
     assert calibrate(TASK, records, records, silent).fields["price"].normalised is None
     own = calibrate(TASK, records, records, predictions)
     plain, normalised = own.fields["price"].plain, own.fields["price"].normalised
@@ -252,12 +244,12 @@ def test_a_spread_that_some_answers_do_not_tell_is_not_used() -> None:
 
 
 def test_a_spread_is_half_the_models_own_interval_on_the_scale() -> None:
-    told = Told("x", "bag for 20", 0.0, distribution={"price": {"median": 20, "low": 10, "high": 40}})
+    told = Prediction("x", "bag for 20", 0.0, distribution={"price": {"median": 20, "low": 10, "high": 40}})
     assert spread_of(told, "price", "ratio") == pytest.approx(math.log(2))
     assert spread_of(told, "price", "absolute") == 15
     for odd in ({}, {"low": 5}, {"low": 9, "high": 8}, {"low": "1", "high": 2}, {"low": math.nan, "high": 1}, {"choices": {"a": 1}}):
-        assert spread_of(Told("x", "", 0.0, distribution={"price": odd}), "price", "absolute") is None
-    assert spread_of(Told("x", "", 0.0, distribution={"price": {"low": 0, "high": 1}}), "price", "ratio") is None
+        assert spread_of(Prediction("x", "", 0.0, distribution={"price": odd}), "price", "absolute") is None
+    assert spread_of(Prediction("x", "", 0.0, distribution={"price": {"low": 0, "high": 1}}), "price", "ratio") is None
     assert spread_of(Prediction("x", "", 0.0), "price", "ratio") is None
 
 
@@ -265,7 +257,7 @@ def test_numbers_below_0_take_absolute_widths() -> None:
     rng = np.random.default_rng(0)
     records = [_record(number, "bag", value) for number, value in enumerate(rng.normal(0, 50, 100))]
     prices = [float(one.values["price"]) for one in records] + rng.normal(0, 3, 100)
-    answers = [Told(one.id, f"bag for {price:.2f}", 0.0) for one, price in zip(records, prices, strict=True)]
+    answers = [Prediction(one.id, f"bag for {price:.2f}", 0.0) for one, price in zip(records, prices, strict=True)]
     own = calibrate(TASK, records, records, answers)
     assert own.fields["price"].scale == "absolute"
     low, high = price_interval(own, Prediction("x", "bag for -20", 0.0)) or (0, 0)

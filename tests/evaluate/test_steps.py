@@ -6,8 +6,8 @@ import io
 import json
 import subprocess
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,14 +26,6 @@ from seeworth.settings import EvaluateSettings
 
 def _quiet() -> Console:
     return Console(file=io.StringIO(), width=80)
-
-
-@dataclass(frozen=True)
-class Told(Prediction):
-    """A prediction that tells how sure it is."""
-
-    confidence: Mapping[str, float] = field(default_factory=dict, hash=False)
-    distribution: Mapping[str, Mapping[str, Any]] = field(default_factory=dict, hash=False)
 
 
 class Unsure:
@@ -58,7 +50,7 @@ class Unsure:
                 continue
             factor = float(np.exp(1.645 * sigma))
             own = {"median": price, "low": price / factor, "high": price * factor}
-            yield Told(record.id, text, 0.0, confidence={"category3_code": confidence}, distribution={"full_price": own})
+            yield Prediction(record.id, text, 0.0, confidence={"category3_code": confidence}, distribution={"full_price": own})
 
 
 @pytest.fixture(scope="module")

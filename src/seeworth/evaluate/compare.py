@@ -67,7 +67,8 @@ def compare(
     Returns plain data:
         other       name, source of the one compared with
         records     ours, theirs, both, groups: how many there are
-        figures     name -> label, field, unit, higher_is_better, main, ours, other, difference (ours - other's, paired), outcome
+        figures     name -> label, field, unit, higher_is_better, main, ours, other, difference (ours - other's, paired),
+                    outcome: 1 better, -1 worse, 0 no clear difference, None for a bias, of which less is not better
         changes     better, same, worse: how many answers are; a record is better when its `Score.badness` is less
         changed     better and worse: up to 12 records each that changed most, with both texts
         verdict     sentences with their tone
@@ -83,7 +84,8 @@ def compare(
     ours = scores(task, both, predictions, "the model's predictions")
     theirs = scores(other.task, both, other.predictions, str(other.source))
     drawn: dict[str, int] = {"resamples": resamples, "seed": seed}
-    found = {one.name: _figure(one, ours, theirs, drawn) for one in figures_of(task)}
+    ranked = all(any(one.ranked for one in marks) for marks in (ours, theirs))
+    found = {one.name: _figure(one, ours, theirs, drawn) for one in figures_of(task, ranked=ranked)}
     changes = [(before.badness - after.badness, after, before) for after, before in zip(ours, theirs, strict=True)]
     return {
         "other": {"name": other.name, "source": str(other.source)},
@@ -173,13 +175,13 @@ def _figure(one: Figure, ours: Sequence[Score], theirs: Sequence[Score], drawn: 
     sign = int(gap.low > 0) - int(gap.high < 0)
     about = {key: getattr(one, key) for key in ("label", "field", "unit", "higher_is_better", "main")}
     beside = {"ours": one.estimate(ours, **draws).to_dict(), "other": one.estimate(theirs, **draws).to_dict()}
-    return {**about, **beside, "difference": gap.to_dict(), "outcome": sign if one.higher_is_better else -sign}
+    outcome = None if one.name.endswith("_bias") else sign if one.higher_is_better else -sign  # the less bias is not the better
+    return {**about, **beside, "difference": gap.to_dict(), "outcome": outcome}
 
 
 def _prepared(one: Figure, values: Sequence[Any]) -> Floats:
     """float[n, k]: what the figure's statistic takes."""
-    prepare = getattr(one, "prepare", None)
-    found = np.asarray(values if prepare is None else prepare(values), dtype=np.float64)
+    found = one.prepare(values)
     return found if found.ndim == 2 else found[:, None]
 
 

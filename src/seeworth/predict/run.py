@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +14,7 @@ from rich.progress import track as progress
 from ..data.dataset import Dataset
 from ..encode import photos_of
 from ..errors import DataError, PhotoError, SettingsError
+from ..intervals import NAME, Intervals, price_interval, read_intervals
 from ..record import Prediction, Record, prediction_line
 from ..settings import PredictSettings
 from ..task import Task
@@ -28,6 +30,7 @@ def run(settings: PredictSettings) -> None:
     """
     if settings.output.exists() and not settings.overwrite:
         raise SettingsError(f"output {settings.output} is there already: name another file, or add --overwrite")
+    intervals = read_intervals(Path(settings.model)) if (Path(settings.model) / NAME).is_file() else None
     model = load_run(
         Path(settings.model),
         batch_size=settings.batch_size,
@@ -44,17 +47,24 @@ def run(settings: PredictSettings) -> None:
     settings.output.parent.mkdir(parents=True, exist_ok=True)
     with part.open("w", encoding="utf-8") as file:
         for record, prediction in zip(records, stream, strict=True):
-            file.write(json.dumps(line(record, prediction, model.encoder.task), ensure_ascii=False) + "\n")
+            file.write(json.dumps(line(record, prediction, model.encoder.task, intervals), ensure_ascii=False) + "\n")
     part.replace(settings.output)
     print(f"answered {len(records)} photos: {settings.output}")
 
 
-def line(record: Record, prediction: Prediction, task: Task) -> dict[str, Any]:
-    """What predictions.jsonl holds for one photo: the words, and what was read from them."""
+def line(record: Record, prediction: Prediction, task: Task, intervals: Intervals | None = None) -> dict[str, Any]:
+    """What predictions.jsonl holds for one photo: the words, what was read from them, and intervals around numbers where the run has such.
+
+    An end that is infinite is null.
+    """
     reading = task.read(prediction.text)
     values = {name: value if isinstance(value, str) else float(value) for name, value in reading.values.items()}
     photo = str(record.photo) if record.photo else None
-    return {**prediction_line(prediction), "photo": photo, "values": values, "problems": list(reading.problems)}
+    found = {**prediction_line(prediction), "photo": photo, "values": values, "problems": list(reading.problems)}
+    if intervals is None:
+        return found
+    ends = {name: pair for name in intervals.fields if (pair := price_interval(intervals, prediction, name)) is not None}
+    return {**found, "intervals": {name: [one if math.isfinite(one) else None for one in pair] for name, pair in ends.items()}}
 
 
 def find_records(settings: PredictSettings) -> list[Record]:

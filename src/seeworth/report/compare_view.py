@@ -14,7 +14,7 @@ from ..evaluate.words import interval, number
 
 Content: TypeAlias = Mapping[str, Any]
 HEADINGS = (("better", "Changed for the better"), ("worse", "Changed for the worse"))
-MARKS = {1: ("better", "good"), 0: ("no clear difference", "mixed"), -1: ("worse", "bad")}
+MARKS = {1: ("better", "good"), 0: ("no clear difference", "mixed"), -1: ("worse", "bad"), None: ("", "mixed")}
 
 
 def shown(content: Content, photo: Callable[[int], Any]) -> dict[str, Any] | None:

@@ -7,7 +7,7 @@ once and `price_interval` for each prediction. Knows nothing of records, figures
     scale "absolute"  |truth - answer| <= w           the interval is answer - w to answer + w
 
 w is a quantile of such residuals on the validation split: of one category where that had records enough, else of all. Where predictions
-tell the model's own spread, w is a multiple of (spread + floor) instead, so that an interval is wide where the model is unsure.
+tell the model's own spread and that makes intervals narrower, w is a multiple of (spread + floor): wide where the model is unsure.
 """
 
 from __future__ import annotations
@@ -56,17 +56,21 @@ class Cells:
 
 @dataclass(frozen=True)
 class FieldIntervals:
-    """A number field's quantiles: of plain residuals, and of residuals over (spread + floor) where predictions tell a spread."""
+    """A number field's quantiles: of plain residuals, and of residuals over (spread + floor) where predictions tell a spread.
+
+    `by_spread`: the latter are in use, since they gave the narrower intervals on the validation split.
+    """
 
     scale: Scale
     plain: Cells
     normalised: Cells | None
     floor: float
+    by_spread: bool = False
 
-    def half_width(self, category: str | None, spread: float | None, *, by_category: bool = True, by_spread: bool = True) -> float:
+    def half_width(self, category: str | None, spread: float | None, *, by_category: bool = True, by_spread: bool | None = None) -> float:
         """w of an answer, see the module; may be infinite. `spread` is on the field's scale, see `spread_of`."""
         category = category if by_category else None
-        if by_spread and self.normalised is not None and spread is not None:
+        if (self.by_spread if by_spread is None else by_spread) and self.normalised is not None and spread is not None:
             return self.normalised.of(category).value * (spread + self.floor)
         return self.plain.of(category).value
 
@@ -104,7 +108,7 @@ class Intervals:
 def price_interval(intervals: Intervals, prediction: Prediction, field: str | None = None) -> tuple[float, float] | None:
     """The ends (low, high) of the interval around a prediction's number, in the field's unit; None where no number can be read.
 
-    Ends may be infinite. `field` is the task's first number when left out. Raises KeyError for a field without intervals, or when none has any.
+    Ends may be infinite. `field` is the first number when left out. Raises KeyError for a field without intervals, or when none has any.
     """
     field = field or next(iter(intervals.fields), "")
     own = intervals.fields[field]
@@ -216,8 +220,10 @@ def _parse(data: Mapping[str, Any], path: Path) -> Intervals:
 
 def _field(data: Mapping[str, Any]) -> FieldIntervals:
     normalised = data["normalised"]
-    floor = _at_least_0(data["floor"])
-    return FieldIntervals(_one_of(data["scale"], Scale), _cells(data["plain"]), None if normalised is None else _cells(normalised), floor)
+    floor, scale, by_spread = _at_least_0(data["floor"]), _one_of(data["scale"], Scale), data["by_spread"]
+    if not isinstance(by_spread, bool) or (by_spread and normalised is None):
+        raise ValueError(f"by_spread is {by_spread!r}")
+    return FieldIntervals(scale, _cells(data["plain"]), None if normalised is None else _cells(normalised), floor, by_spread)
 
 
 def _cells(data: Mapping[str, Any]) -> Cells:

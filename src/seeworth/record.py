@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, field
 from decimal import Decimal
 from itertools import count
 from pathlib import Path
-from typing import Literal, TypeAlias, get_args
+from typing import Any, Literal, TypeAlias, get_args
 
 from .errors import DataError
 
@@ -101,12 +101,21 @@ def check_turns(turns: Sequence[Turn], photos: int) -> tuple[str, str] | None:
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a predictor said of one record: its words verbatim, and the seconds they took (a batch's time shared evenly)."""
+    """What a predictor said of one record: its words verbatim, and the seconds they took (a batch's time shared evenly).
+
+    Attributes:
+        confidence: of a field, the probability that the predictor gave to its own answer. {} where it does not say.
+        distribution: of a field, how likely other answers were. A category: {"choices": {words: p}}, p sum to 1. A number: {"median",
+            "low", "high"} (5 % and 95 %), "values" [[number, p], ...] likeliest first, and "covered", the share of the predictor's
+            probability that this is made of. {} where it does not say.
+    """
 
     record_id: str
     text: str
     seconds: float
     samples: tuple[str, ...] = ()
+    confidence: Mapping[str, float] = field(default_factory=dict, hash=False)
+    distribution: Mapping[str, Mapping[str, Any]] = field(default_factory=dict, hash=False)
 
 
 def write_turns(turns: Sequence[Turn]) -> str:
@@ -130,12 +139,18 @@ def read_turns(text: str) -> tuple[Turn, ...]:
         raise ValueError(f"expected turns as JSON, each with role and content, found {text[:80]!r}: import again") from problem
 
 
+def prediction_line(prediction: Prediction) -> dict[str, Any]:
+    """A prediction as its line of predictions.jsonl holds it; what the predictor does not say is left out."""
+    row = asdict(prediction)
+    return {key: one for key, one in row.items() if one or key not in ("confidence", "distribution")}
+
+
 def write_predictions(path: Path, predictions: Iterable[Prediction]) -> int:
     """Write one JSON line a prediction, as they come; return how many."""
     count = 0
     with path.open("w", encoding="utf-8") as file:
         for prediction in predictions:
-            file.write(json.dumps(asdict(prediction), ensure_ascii=False) + "\n")
+            file.write(json.dumps(prediction_line(prediction), ensure_ascii=False) + "\n")
             count += 1
     return count
 
@@ -147,7 +162,11 @@ def read_predictions(path: Path) -> Iterator[Prediction]:
             try:
                 row = json.loads(line)
                 samples = tuple(str(sample) for sample in row.get("samples", ()))
-                yield Prediction(str(row["record_id"]), str(row["text"]), float(row.get("seconds", 0.0)), samples)
+                confidence = {str(name): float(p) for name, p in row.get("confidence", {}).items()}
+                distribution = {str(name): dict(one) for name, one in row.get("distribution", {}).items()}
+                yield Prediction(
+                    str(row["record_id"]), str(row["text"]), float(row.get("seconds", 0.0)), samples, confidence, distribution
+                )
             except (ValueError, KeyError, TypeError, AttributeError) as problem:
                 raise DataError(
                     f"{path}, line {number}: expected a prediction with record_id and text, found {line.strip()[:80]!r}"

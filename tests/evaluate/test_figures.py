@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 
@@ -98,6 +99,18 @@ def test_a_figure_that_nobody_gave_an_answer_for_is_none_and_is_left_out_of_the_
     predictions = [Prediction(r.id, "no idea", 0) for r in records]
     assert math.isnan(figures(TASK, _marks(records, predictions))["full_price_mae"].value)
     assert validation_figures(TASK, records, predictions) == {"parse_rate": 0}
+
+
+def test_categories_are_ranked_by_probabilities_where_they_are_told() -> None:
+    records = _records(8)
+    true = {f"c{n}": {f"c{n}": 0.2, "c9": 0.5, "c8": 0.3, "c7": 0.0} for n in range(4)}
+    plain = [_answer(record, category3_code="c9") for record in records]
+    told = [
+        replace(one, distribution={"category3_code": {"choices": true[str(record.values["category3_code"])]}}, samples=(one.text,))
+        for record, one in zip(records, plain, strict=True)
+    ]
+    found = figures(TASK, _marks(records, told[:5] + plain[5:]), resamples=20)
+    assert (found["category3_code_top_3"].value, found["category3_code_top_3"].n) == (1, 5)
 
 
 def test_categories_are_ranked_by_samples_where_there_are_some() -> None:

@@ -178,6 +178,20 @@ def test_better_than_every_baseline_is_said_only_of_every_one() -> None:
     assert nothing[0].text.startswith("There is no baseline beside it")
 
 
+def test_many_rivals_are_counted_and_all_of_them_are_any_baseline() -> None:
+    accuracy = main_figures(TASK)[1]
+    model = {"parse_rate": _estimate(1, 0), accuracy.name: _estimate(0.5, 0.1)}
+
+    def said(gains: list[tuple[float, float]]) -> str:
+        skills = [_skill(accuracy, f"b{n}", 0.5, *each) for n, each in enumerate(gains)]
+        return verdict([accuracy], model, {accuracy.name: skills}, None, "x")[1].text
+
+    assert "no better than b1 and 2 other baselines. Skill" in said([(0.01, 0.1), (0.0, 0.1), (0.02, 0.1), (0.4, 0.1)])
+    assert "no better than any baseline" in said([(0.01, 0.1), (0.0, 0.1), (0.02, 0.1)])
+    assert "worse than every baseline" in said([(-0.5, 0.1), (-0.4, 0.1)])
+    assert "no better than b0." in said([(0.01, 0.1)])
+
+
 def test_a_field_that_is_seldom_read_is_not_praised_without_reserve() -> None:
     main = main_figures(TASK)[1:2]
     model = {"parse_rate": Estimate(0.3, 0.2, 0.4, 100), main[0].name: Estimate(1, 0.9, 1, 30)}

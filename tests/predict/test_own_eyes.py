@@ -45,8 +45,10 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     model, processor = make_tiny(texts, seed=3)
     model.save_pretrained(home / "base")
     processor.save_pretrained(home / "base")
-    plain = {"model": str(home / "base"), "max_steps": 3, "per_device_train_batch_size": 8, "gradient_accumulation_steps": 1,
-             "num_crops": 1, "learning_rate": 0.1, "evals_per_run": 0, "eval_records": 2, "report_to": "none", "doctor": False, "lora_rank": 4}  # fmt: skip
+    plain = {
+        "model": str(home / "base"), "max_steps": 3, "per_device_train_batch_size": 8, "gradient_accumulation_steps": 1, "num_crops": 1,
+        "learning_rate": 0.1, "evals_per_run": 0, "eval_records": 2, "report_to": "none", "doctor": False, "lora_rank": 4,
+    }  # fmt: skip
     train(TrainSettings(data=data, output_dir=home / "lora", method="lora", vision="frozen", projector="frozen", **plain))  # type: ignore[arg-type]
     train(TrainSettings(data=data, output_dir=home / "mixed", method="lora", vision="frozen", projector="full", **plain))  # type: ignore[arg-type]
     return home

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 
@@ -100,6 +101,18 @@ def test_a_figure_that_nobody_gave_an_answer_for_is_none_and_is_left_out_of_the_
     assert validation_figures(TASK, records, predictions) == {"parse_rate": 0}
 
 
+def test_categories_are_ranked_by_probabilities_where_they_are_told() -> None:
+    records = _records(8)
+    true = {f"c{n}": {f"c{n}": 0.2, "c9": 0.5, "c8": 0.3, "c7": 0.0} for n in range(4)}
+    plain = [_answer(record, category3_code="c9") for record in records]
+    told = [
+        replace(one, distribution={"category3_code": {"choices": true[str(record.values["category3_code"])]}}, samples=(one.text,))
+        for record, one in zip(records, plain, strict=True)
+    ]
+    found = figures(TASK, _marks(records, told[:5] + plain[5:]), resamples=20)
+    assert (found["category3_code_top_3"].value, found["category3_code_top_3"].n) == (1, 5)
+
+
 def test_categories_are_ranked_by_samples_where_there_are_some() -> None:
     records = _records(8)
 
@@ -163,6 +176,20 @@ def test_better_than_every_baseline_is_said_only_of_every_one() -> None:
     assert said[0].text.startswith("Better than every baseline in title, category3_code and full_price")
     nothing = verdict(main, model, {}, None, "no grounding")
     assert nothing[0].text.startswith("There is no baseline beside it")
+
+
+def test_many_rivals_are_counted_and_all_of_them_are_any_baseline() -> None:
+    accuracy = main_figures(TASK)[1]
+    model = {"parse_rate": _estimate(1, 0), accuracy.name: _estimate(0.5, 0.1)}
+
+    def said(gains: list[tuple[float, float]]) -> str:
+        skills = [_skill(accuracy, f"b{n}", 0.5, *each) for n, each in enumerate(gains)]
+        return verdict([accuracy], model, {accuracy.name: skills}, None, "x")[1].text
+
+    assert "no better than b1 and 2 other baselines. Skill" in said([(0.01, 0.1), (0.0, 0.1), (0.02, 0.1), (0.4, 0.1)])
+    assert "no better than any baseline" in said([(0.01, 0.1), (0.0, 0.1), (0.02, 0.1)])
+    assert "worse than every baseline" in said([(-0.5, 0.1), (-0.4, 0.1)])
+    assert "no better than b0." in said([(0.01, 0.1)])
 
 
 def test_a_field_that_is_seldom_read_is_not_praised_without_reserve() -> None:

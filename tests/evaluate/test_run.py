@@ -17,6 +17,7 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
+from seeworth.cli import main
 from seeworth.data.dataset import write_dataset
 from seeworth.data.photo.decode import open_photo
 from seeworth.errors import DataError, RunError, SettingsError
@@ -251,6 +252,19 @@ def test_a_fault_ends_with_a_line_and_the_evaluation_stays(shop: Any, settings: 
     leak = {"code": "leak", "text": "It leaks.", "ungrounded": False}
     with pytest.raises(RunError, match="It leaks"):
         demand({"faults": [*content["faults"], leak]}, out, allow_ungrounded=True)
+
+
+def test_the_command_line_ends_with_status_1_after_the_page_is_drawn(shop: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file, out = tmp_path / "predictions.jsonl", tmp_path / "out"
+    text = shop.task.write(shop.values(0, 20))
+    write_predictions(file, FakePredictor(lambda record: text)(shop.dataset.records("test")))
+    argv = ["evaluate", str(file), "--data", str(shop.folder), "--output", str(out), "--bootstrap", "20"]
+    assert main(argv) == 1
+    told = capsys.readouterr().err
+    assert told.startswith("seeworth evaluate: All 48 answers are the same words")
+    assert told.count("\n") == 1
+    assert "All 48 answers are the same words" in (out / "report.html").read_text().split('id="figures"')[0]
+    assert main([*argv, "--overwrite", "--allow_ungrounded"]) == 0
 
 
 def test_records_of_another_dataset_that_the_run_was_trained_on_are_a_leak(shop: Any, new_run: Callable[..., Path], tmp_path: Path) -> None:

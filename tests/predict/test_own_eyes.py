@@ -45,9 +45,10 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     model, processor = make_tiny(texts, seed=3)
     model.save_pretrained(home / "base")
     processor.save_pretrained(home / "base")
-    plain = {"model": str(home / "base"), "max_steps": 3, "per_device_train_batch_size": 8, "gradient_accumulation_steps": 1,
-             "num_crops": 1,
-             "learning_rate": 0.1, "evals_per_run": 0, "eval_records": 2, "report_to": "none", "doctor": False, "lora_rank": 4}  # fmt: skip
+    plain = {
+        "model": str(home / "base"), "max_steps": 3, "per_device_train_batch_size": 8, "gradient_accumulation_steps": 1, "num_crops": 1,
+        "learning_rate": 0.1, "evals_per_run": 0, "eval_records": 2, "report_to": "none", "doctor": False, "lora_rank": 4,
+    }  # fmt: skip
     parts = {"method": "lora", "vision": "frozen", "projector": "frozen"}
     train(TrainSettings(data=data, output_dir=home / "lora", **parts, **plain))  # type: ignore[arg-type]
     train(TrainSettings(data=data, output_dir=home / "mixed", method="lora", vision="frozen", projector="full", **plain))  # type: ignore[arg-type]
@@ -67,6 +68,7 @@ def _base(home: Path) -> list[str]:
 @pytest.mark.parametrize("name", ["lora", "mixed"])
 def test_the_model_before_fine_tuning_says_what_the_base_says_and_the_tuned_one_is_left_as_it_was(home: Path, name: str) -> None:
     tuned = load_run(home / name, max_new_tokens=WORDS)
+    tuned.constraint = None  # free words: held to the task, two models that know nothing may say the same
     first = [one.text for one in tuned(_asked(home))]
     untuned, why = before(tuned, home / name)
     assert untuned is not None

@@ -95,7 +95,7 @@ def ask_modes(
                 lacks.append(f"{label_of(mode)} was left out of the grounding check: {made}.")
                 continue
             for name, spoil in made.items():
-                with _not_kept(predictor):
+                with _words_alone(predictor):
                     found[name] = ask(predictor, spoil(), f"answering with {label_of(name)}", name)
     return found, [one[0].upper() + one[1:] for one in lacks]
 
@@ -151,14 +151,15 @@ def _blurred(records: list[Record], place: Path, percent: int) -> Callable[[], l
 
 
 @contextmanager
-def _not_kept(predictor: Predictor) -> Iterator[None]:
-    """Features of photos that were made up are not worth their room on the disk."""
-    store = getattr(predictor, "features", None)
-    if store is None:
-        yield
-        return
-    kept, store.keep = store.keep, False
+def _words_alone(predictor: Predictor) -> Iterator[None]:
+    """Features of photos that were made up are not worth their room on the disk, nor is how likely other answers to them were."""
+    places = ((getattr(predictor, "features", None), "keep"), (predictor, "distribution"))
+    switched = [(one, name) for one, name in places if hasattr(one, name)]
+    before = [getattr(one, name) for one, name in switched]
+    for one, name in switched:
+        setattr(one, name, False)
     try:
         yield
     finally:
-        store.keep = kept
+        for (one, name), value in zip(switched, before, strict=True):
+            setattr(one, name, value)

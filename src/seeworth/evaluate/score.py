@@ -37,7 +37,8 @@ class FieldScore:
 class Score:
     """A record's outcome. `problems` is empty when the whole answer could be read.
 
-    `ranked` has for a category field what was answered in all samples, most often first; empty where nothing was sampled.
+    `ranked` has for a category field the categories, the most probable first: by the probabilities that the predictor told, else by how
+    often they were sampled; it lacks the field where there is neither.
     """
 
     record_id: str
@@ -73,7 +74,7 @@ def score(record: Record, prediction: Prediction, task: Task) -> Score:
     """Hold one prediction against its record. Raises DataError when the record lacks one of the task's values."""
     reading = task.read(prediction.text)
     fields = {one.name: _field_score(one, _truth(record, one), reading) for one in task.answer_fields}
-    return Score(record.id, record.group, prediction.text, prediction.seconds, reading.problems, fields, _ranked(task, prediction.samples))
+    return Score(record.id, record.group, prediction.text, prediction.seconds, reading.problems, fields, _ranked(task, prediction))
 
 
 def scores(task: Task, records: Sequence[Record], predictions: Sequence[Prediction], who: str = "predictions") -> list[Score]:
@@ -94,15 +95,16 @@ def scores(task: Task, records: Sequence[Record], predictions: Sequence[Predicti
     return [score(record, by_id[record.id], task) for record in records]
 
 
-def _ranked(task: Task, samples: Sequence[str]) -> dict[str, tuple[str, ...]]:
-    """Category field -> its answers in the samples, most often first; of equals, the one that was sampled first."""
-    if not samples:
-        return {}
-    readings = [task.read(text).values for text in samples]
-    return {
-        one.name: tuple(name for name, _ in Counter(str(each[one.name]) for each in readings if one.name in each).most_common())
-        for one in task.of_kind("category")
-    }
+def _ranked(task: Task, prediction: Prediction) -> dict[str, tuple[str, ...]]:
+    """Category field -> its categories, the most probable first; of equals, the one that was told first."""
+    readings = [task.read(text).values for text in prediction.samples]
+    found = {}
+    for one in task.of_kind("category"):
+        told = prediction.distribution.get(one.name, {}).get("choices", {})
+        sampled = Counter(str(each[one.name]) for each in readings if one.name in each)
+        if chances := told or sampled:
+            found[one.name] = tuple(sorted(chances, key=lambda name: -chances[name]))
+    return found
 
 
 def _truth(record: Record, one: Field) -> Value:

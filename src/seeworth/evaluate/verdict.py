@@ -62,8 +62,7 @@ def _overall(main: Sequence[Figure], against: Mapping[str, Sequence[Skill]]) -> 
     for outcome, words in ((-1, "worse than"), (0, "no better than")):
         for one in main:
             if against[one.name] and _outcome(against[one.name]) == outcome:
-                rivals = listed([each.name for each in against[one.name] if each.outcome == outcome])
-                parts.append(f"{words} {rivals} in {one.field}")
+                parts.append(f"{words} {_rivals(against[one.name], outcome)} in {one.field}")
     open_ = [one.field or "" for one in main if not against[one.name]]
     parts += [f"no baseline beside {listed(open_)}"] if open_ else []
     text = "; ".join(parts) + "."
@@ -76,6 +75,16 @@ def _outcome(skills: Sequence[Skill]) -> int | None:
     return min((one.outcome for one in skills), default=None)
 
 
+def _rivals(skills: Sequence[Skill], outcome: int | None) -> str:
+    """The baselines of one outcome, the hardest first: all of their names up to two, else the first and how many more."""
+    found = sorted((one for one in skills if one.outcome == outcome), key=lambda one: one.gain.value)
+    if not found:
+        return ""
+    if len(found) == len(skills) > 1:
+        return "any baseline" if outcome == 0 else "every baseline"
+    return listed([one.name for one in found]) if len(found) <= 2 else f"{found[0].name} and {len(found) - 1} other baselines"
+
+
 def _of_field(figure: Figure, model: Estimate, records: int, skills: Sequence[Skill]) -> Sentence:
     unread = f" of {records}" if model.n < records else ""
     ours = f"{figure.label}: {number(model.value, figure.unit)} ({interval(model, figure.unit)}, n = {model.n}{unread})"
@@ -85,11 +94,8 @@ def _of_field(figure: Figure, model: Estimate, records: int, skills: Sequence[Sk
     if hardest is None:
         return Sentence("mixed", f"{ours}.")
     outcome = _outcome(skills)
-    if outcome == 1:
-        said = "better than every baseline"
-    else:
-        rivals = listed([one.name for one in skills if one.outcome == outcome])
-        said = f"worse than {rivals}" if outcome == -1 else f"no better than {rivals}"
+    than = {1: "better than every baseline", 0: f"no better than {_rivals(skills, 0)}", -1: f"worse than {_rivals(skills, -1)}"}
+    said = than[outcome or 0]
     tone: Tone = "good" if outcome == 1 else "bad" if outcome == -1 else "mixed"
     if model.n < READABLE * records:
         said, tone = f"among what could be read {said}", "bad" if tone == "bad" else "mixed"

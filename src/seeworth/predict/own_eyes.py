@@ -66,14 +66,15 @@ class Before:
 
     @contextmanager
     def _untuned(self) -> Iterator[VLM]:
+        untuned = copy(self._model)  # asked in the same way, but not how likely other answers were
+        untuned.distribution = False
         if self._adapter_alone:
-            with self._model.model.disable_adapter():
-                yield self._model
+            with untuned.model.disable_adapter():
+                yield untuned
             return
         about = self._about
         four = about["method"] == "lora" and bool(about.get("settings", {}).get("load_in_4bit", False))
         base, _ = load_base(about["model"], dtype=about["dtype"], attn_implementation=about["attn_implementation"], load_in_4bit=four)
-        untuned = copy(self._model)  # asked in the same way
         untuned.model, untuned.features = base.eval(), None
         yield untuned
         del base, untuned

@@ -7,14 +7,13 @@ answers the same test records from the photo files on, the rounds of all ways ta
 
     ours          held to the task: forced words cost no pass, rows that are done leave
     likely        the same, and how likely every category and number was
-    free          our loop, the model's own words
+    free          the model's own words: `generate` on the same batches
     naive         `generate`, one record after the other, as a notebook does it
-    batched       `generate` on the same batches as ours, what it did before
     limit         the prompts alone, read in the same batches: photos opened, tower, one pass
 
 Predicted before the first run, on two cores: an answer is some 40 tokens of a tiny vocabulary. Naive: 25 ms for photo and prompt, 40
-passes of 4 ms: 5 a second. Ours: 15 ms for photo and prompt, 25 passes of 12 ms for 32 rows: 40 a second, 8 times as many; `likely` reads
-as many tokens again as the answer: 30 a second. The limit 65.
+passes of 4 ms: 5 a second. Ours: 15 ms for photo and prompt, 25 passes of 12 ms for 32 rows: 40 a second, 8 times as many; `likely`
+reads as many tokens again as the answer: 30 a second. The limit 65.
 """
 
 from __future__ import annotations
@@ -59,7 +58,6 @@ def main(run: Path | None, count: int, size: int, repeat: int) -> None:
             for name, vlm in vlms.items()
         }
         ways["naive"] = lambda: [_generate(free, [record])[0] for record in records]
-        ways["batched"] = lambda: [one for batch in _batches(records, size) for one in _generate(free, batch)]
         ways["limit"] = lambda: _prompts(free, records, size)
         print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, {len(records)} records, batches of {size}, {repeat} rounds")
         _measure(ways, records, free.encoder.task, repeat)

@@ -20,7 +20,7 @@ from transformers import BitsAndBytesConfig
 from transformers.utils import logging as library_logging
 
 from ..data.dataset import Dataset
-from ..encode import Encoder
+from ..encode import Encoder, Example, collate
 from ..errors import DataError, ModelError, SettingsError, told_as
 from ..features import FeatureStore, features_folder
 from ..memory import keep_freed_memory
@@ -104,15 +104,28 @@ class VLM:
         examples = [self.encoder.example(record, answer=False, tile_features=own) for record, own in zip(records, made, strict=True)]
         held = self.constraint
         walks = [held.walk() if held and record.turns is None else None for record in records]
+        if not any(walks):
+            return [Prediction(record.id, text, 0.0) for record, text in zip(records, self._freely(examples), strict=True)]
         batch = Batch(self.model, examples, walks, max_new_tokens=self.max_new_tokens, pad_id=tokenizer.pad_token_id)
         said = batch.answer()
         free = [text.strip() for text in tokenizer.batch_decode(said, skip_special_tokens=True)]
         texts = [held.text(one) if held and walk else own for one, walk, own in zip(said, walks, free, strict=True)]
         found = [Prediction(record.id, text, 0.0) for record, text in zip(records, texts, strict=True)]
-        if held is None or not self.distribution:
+        if not self.distribution:
             return found
+        assert held is not None
         values = likely(batch, held, [text if walk else None for text, walk in zip(texts, walks, strict=True)])
         return [_with_values(one, own, held.task) for one, own in zip(found, values, strict=True)]
+
+    def _freely(self, examples: Sequence[Example]) -> list[str]:
+        """The library's own loop, a tenth faster than ours on a CPU where nothing is forced."""
+        tokenizer = self.encoder.processor.tokenizer
+        batch = collate(examples, pad_id=tokenizer.pad_token_id, side="left")
+        del batch["labels"]
+        batch = {key: value.to(self.model.device) if isinstance(value, torch.Tensor) else value for key, value in batch.items()}
+        ids = self.model.generate(**batch, do_sample=False, max_new_tokens=self.max_new_tokens, use_cache=True)
+        new = ids[:, batch["input_ids"].shape[1] :]
+        return [text.strip() for text in tokenizer.batch_decode(new, skip_special_tokens=True)]
 
     def _batches(self, records: Sequence[Record]) -> Iterator[list[int]]:
         """Places of records that are answered together, of like lengths; one whose rope factors may change is answered alone."""

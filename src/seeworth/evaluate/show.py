@@ -16,7 +16,7 @@ from rich.text import Text
 
 from .estimate import Estimate
 from .slices import WEAK
-from .words import interval, listed, number
+from .words import absent, interval, listed, number
 
 T = TypeVar("T")
 BESIDE = 3  # baselines in the table: what 80 columns hold
@@ -72,17 +72,17 @@ def _table(content: Mapping[str, Any]) -> Table:
     table.add_column("", ratio=3, overflow="fold")
     for name in ("model", *names):
         table.add_column(Text(name), ratio=2, justify="right", overflow="fold")
-    for one in content["figures"].values():
-        found = [one["model"], *(one["baselines"].get(name) for name in names)]
-        cells = [_cell(each, one["unit"], data["records"]) for each in found]
+    for name, one in content["figures"].items():
+        found = [("model", one["model"]), *((who, one["baselines"].get(who)) for who in names)]
+        cells = [_cell(each, one["unit"], data["records"], absent(content["figures"], name, who)) for who, each in found]
         table.add_row(Text(one["label"]), *cells)
     return table
 
 
-def _cell(found: Mapping[str, Any] | None, unit: str, records: int) -> Text:
-    """Value over interval, and n where not every record entered; a figure that a baseline was told is "given"."""
+def _cell(found: Mapping[str, Any] | None, unit: str, records: int, absent: str) -> Text:
+    """Value over interval, and n where not every record entered; for a figure that a baseline has not, the word `absent`."""
     if found is None:
-        return Text("given", style="dim")
+        return Text(absent, style="dim")
     estimate = Estimate.from_dict(found)
     entered = "" if estimate.n == records else f"\nn = {estimate.n}"
     return Text(number(estimate.value, unit)).append(f"\n{interval(estimate, unit)}{entered}", style="dim")

@@ -6,6 +6,8 @@ Knows nothing of where the numbers come from.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from typing import Any
 
 from .estimate import Estimate
 
@@ -43,3 +45,12 @@ def points(found: Estimate) -> str:
 def listed(names: list[str]) -> str:
     """ "a", "a and b", "a, b and c"."""
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def absent(figures: Mapping[str, Any], name: str, who: str) -> str:
+    """Why a baseline has no such figure, in a word: it was "given" the field, or it says nothing that could be measured so: "none".
+
+    `figures` is that of evaluation.json. A baseline that has another figure of the field was not given it.
+    """
+    field = figures[name]["field"]
+    return "none" if any(who in one["baselines"] for one in figures.values() if one["field"] == field) else "given"

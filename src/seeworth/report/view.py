@@ -17,7 +17,7 @@ from PIL import Image
 
 from ..errors import RunError
 from ..evaluate.estimate import Estimate
-from ..evaluate.words import figure, interval, number, points
+from ..evaluate.words import absent, figure, interval, number, points
 from ..page import charts
 from ..page.picture import data_uri
 
@@ -35,7 +35,7 @@ def figure_rows(content: Content) -> dict[str, Any]:
     rows = []
     for name, one in content["figures"].items():
         found = [("model", one["model"]), *((each, one["baselines"].get(each)) for each in names)]
-        cells = [_cell(who, data, one["unit"]) for who, data in found]
+        cells = [_cell(who, data, one["unit"], absent(content["figures"], name, who)) for who, data in found]
         rows.append({"name": name, "label": one["label"], "main": one["main"], "cells": cells})
     return {"columns": ["model", *names], "rows": rows}
 
@@ -189,11 +189,11 @@ def galleries(content: Content, folder: Path) -> list[dict[str, Any]]:
     ]
 
 
-def _cell(who: str, data: Content | None, unit: str) -> dict[str, Any]:
+def _cell(who: str, data: Content | None, unit: str, absent: str = "none") -> dict[str, Any]:
     if data is None:
-        return {"who": who, "given": True}
+        return {"who": who, "given": absent}
     one = Estimate.from_dict(data)
-    return {"who": who, "given": False, "value": number(one.value, unit), "interval": interval(one, unit), "n": one.n}
+    return {"who": who, "given": "", "value": number(one.value, unit), "interval": interval(one, unit), "n": one.n}
 
 
 def _interval_chart(one: Content) -> Markup:

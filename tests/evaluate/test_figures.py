@@ -13,7 +13,7 @@ import pytest
 from seeworth.evaluate.core import Answers, Baseline, evaluate
 from seeworth.evaluate.estimate import Estimate
 from seeworth.evaluate.faults import Fault
-from seeworth.evaluate.figures import Figure, confusion, figures, figures_of, main_figures, unread, validation_figures
+from seeworth.evaluate.figures import Figure, confusion, figures, figures_of, main_figures, unread
 from seeworth.evaluate.score import Score, scores
 from seeworth.evaluate.skill import Skill
 from seeworth.evaluate.verdict import verdict
@@ -94,11 +94,12 @@ def test_what_was_not_read_is_counted_apart_and_never_as_0() -> None:
     assert unread(TASK, marks) == {"title": 1, "category3_code": 1, "full_price": 1}
 
 
-def test_a_figure_that_nobody_gave_an_answer_for_is_none_and_is_left_out_of_the_log() -> None:
+def test_a_figure_that_nobody_gave_an_answer_for_is_none() -> None:
     records = _records(3)
     predictions = [Prediction(r.id, "no idea", 0) for r in records]
-    assert math.isnan(figures(TASK, _marks(records, predictions))["full_price_mae"].value)
-    assert validation_figures(TASK, records, predictions) == {"parse_rate": 0}
+    found = figures(TASK, _marks(records, predictions))
+    assert math.isnan(found["full_price_mae"].value)
+    assert [name for name, one in found.items() if one.n] == ["parse_rate"]
 
 
 def test_categories_are_ranked_by_probabilities_where_they_are_told() -> None:
@@ -127,13 +128,6 @@ def test_categories_are_ranked_by_samples_where_there_are_some() -> None:
     found = figures(TASK, _marks(records, said), resamples=20)
     assert (found["category3_code_top_3"].value, found["category3_code_top_3"].n) == (0.75, 8)
     assert "category3_code_top_3" not in figures(TASK, _marks(records, [_answer(record) for record in records]), resamples=20)
-
-
-def test_validation_figures_are_flat_numbers() -> None:
-    records = _records(5)
-    flat = validation_figures(TASK, records, [_answer(r, full_price=Decimal(120)) for r in records])
-    assert flat["full_price_mae"] == pytest.approx(np.mean([20, 80, 180, 280, 380]))
-    assert flat["category3_code_accuracy"] == 1
 
 
 def test_confusion_counts_pairs_and_keeps_the_unread() -> None:

@@ -14,11 +14,10 @@ from typing import Any, TypeAlias, cast
 
 import numpy as np
 
-from ..record import Prediction, Record
 from ..task import Task
 from .estimate import Estimate, Floats, Statistic, estimate, mean, median, share
 from .measures import chrf, codes, log_error, macro_f1, root_mean_square, token_f1
-from .score import FieldScore, Score, scores
+from .score import FieldScore, Score
 
 Measure: TypeAlias = Callable[[Score], Any]
 """A score's contribution to a figure, a float in most; None keeps the record out of it."""
@@ -84,15 +83,6 @@ def figures(task: Task, marks: Sequence[Score], *, resamples: int = 2000, seed: 
     """All figures of the task over the scores, by name; those of probabilities where some score has them."""
     ranked = any(one.ranked for one in marks)
     return {one.name: one.estimate(marks, resamples=resamples, seed=seed) for one in figures_of(task, ranked=ranked)}
-
-
-def validation_figures(task: Task, records: Sequence[Record], predictions: Sequence[Prediction]) -> dict[str, float]:
-    """Flat figures without intervals for a training log, e.g. {"parse_rate": 1.0, "full_price_mae": 812.4}.
-
-    A figure that no record entered is left out. Raises DataError as `scores` does.
-    """
-    found = figures(task, scores(task, records, predictions), resamples=0)
-    return {name: one.value for name, one in found.items() if one.n}
 
 
 def unread(task: Task, marks: Sequence[Score]) -> dict[str, int]:

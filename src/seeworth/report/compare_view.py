@@ -9,8 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 from ..evaluate.compare import difference_words
-from ..evaluate.estimate import Estimate
-from ..evaluate.words import interval, number
+from .cell import cell
 
 Content: TypeAlias = Mapping[str, Any]
 HEADINGS = (("better", "Changed for the better"), ("worse", "Changed for the worse"))
@@ -43,15 +42,10 @@ def _cards(changed: Sequence[Content], place: Mapping[str, int], photo: Callable
 
 def _row(name: str, one: Content) -> dict[str, Any]:
     word, tone = MARKS[one["outcome"]]
-    cells = {who: _cell(one[who], one["unit"]) for who in ("ours", "other")}
+    cells = {who: cell(one[who], one["unit"]) for who in ("ours", "other")}
     n = one["difference"]["n"]
     difference = {"words": difference_words(one), "n": n, "outcome": word if n else "", "tone": tone}
     return {"name": name, "label": one["label"], "main": one["main"], **cells, "difference": difference}
-
-
-def _cell(data: Content, unit: str) -> dict[str, Any]:
-    one = Estimate.from_dict(data)
-    return {"value": number(one.value, unit), "interval": interval(one, unit), "n": one.n}
 
 
 def _card(one: Content, photo: Any) -> dict[str, Any]:

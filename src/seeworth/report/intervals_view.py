@@ -11,6 +11,7 @@ from typing import Any, TypeAlias
 from ..evaluate.estimate import Estimate
 from ..evaluate.words import interval, number
 from ..page import charts
+from .cell import cell
 
 Content: TypeAlias = Mapping[str, Any]
 
@@ -51,8 +52,8 @@ def _way(way: str, data: Content, unit: str, used: bool) -> dict[str, Any]:
     return {
         "way": way,
         "used": used,
-        "coverage": _cell(data["coverage"], "share"),
-        "width": _cell(data["width"], unit),
+        "coverage": cell(data["coverage"], "share"),
+        "width": cell(data["width"], unit),
         "factor": None if factor is None else f"{factor['value']:.2f}",
         "endless": data["endless"],
     }
@@ -63,17 +64,12 @@ def _category(data: Content) -> dict[str, Any]:
         "category": data["category"],
         "wide": _wide(data["quantile"]),
         "groups": data["groups"],
-        "coverage": _cell(data["coverage"], "share"),
+        "coverage": cell(data["coverage"], "share"),
     }
 
 
 def _wide(quantile: float | None) -> str:
     return "no end" if quantile is None else number(quantile)
-
-
-def _cell(data: Content, unit: str) -> dict[str, Any]:
-    one = Estimate.from_dict(data)
-    return {"value": number(one.value, unit), "interval": interval(one, unit), "n": one.n}
 
 
 def _reliability(field: str, data: Content) -> dict[str, Any]:
@@ -87,7 +83,7 @@ def _reliability(field: str, data: Content) -> dict[str, Any]:
     return {
         "field": field,
         "chart": charts.reliability(points, title=title, **axes),
-        "ece": _cell(data["ece"], "share"),
+        "ece": cell(data["ece"], "share"),
         "chance": number(data["chance"], "share"),
     }
 
@@ -98,6 +94,6 @@ def _abstain(field: str, data: Content) -> dict[str, Any]:
     return {
         "field": field,
         "chart": charts.lines([curve], title=title, x_axis="records answered, %", y_axis=f"{field} wrong, %"),
-        "answered": _cell(data["answered"], "share"),
-        "error": _cell(data["error"], "share"),
+        "answered": cell(data["answered"], "share"),
+        "error": cell(data["error"], "share"),
     }

@@ -20,6 +20,7 @@ from ..evaluate.estimate import Estimate
 from ..evaluate.words import absent, figure, interval, number, points
 from ..page import charts
 from ..page.picture import data_uri
+from .cell import cell
 
 Content: TypeAlias = Mapping[str, Any]
 
@@ -192,8 +193,7 @@ def galleries(content: Content, folder: Path) -> list[dict[str, Any]]:
 def _cell(who: str, data: Content | None, unit: str, absent: str = "none") -> dict[str, Any]:
     if data is None:
         return {"who": who, "given": absent}
-    one = Estimate.from_dict(data)
-    return {"who": who, "given": "", "value": number(one.value, unit), "interval": interval(one, unit), "n": one.n}
+    return {"who": who, "given": "", **cell(data, unit)}
 
 
 def _interval_chart(one: Content) -> Markup:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from transformers import set_seed
+from transformers.utils import logging as library_logging
 
 from ..data.dataset import Dataset
 from ..encode import Encoder
@@ -26,6 +27,7 @@ def build(settings: TrainSettings, dataset: Dataset, train: list[Record], parts:
     Raises ModelError when the model cannot be loaded, SettingsError when the parts do not suit it.
     """
     set_seed(settings.seed)
+    library_logging.disable_progress_bar()  # of its own for each file; what takes long has ours
     if settings.model == "tiny":
         texts = [dataset.task.write(record.values) for record in train] + [dataset.task.prompt(record.values) for record in train]
         model, processor = make_tiny(texts, seed=settings.seed, num_crops=settings.num_crops or 1)

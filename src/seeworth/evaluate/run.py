@@ -58,9 +58,9 @@ def run(
     """
     console = console or Console()
     output = output_of(settings)
-    check_output(output, overwrite=settings.overwrite)
     modes_of(settings.grounding_modes)
     inputs = read_inputs(settings)
+    check_output(output, overwrite=settings.overwrite)
     other = check_settings(settings, inputs.task, inputs.records)
     for warning in inputs.warnings:
         console.print(f"Warning: {warning}", style="bold red", markup=False)

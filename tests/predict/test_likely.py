@@ -15,7 +15,7 @@ import torch
 from seeworth.encode import Example
 from seeworth.predict.answer import Batch, ends_of
 from seeworth.predict.constrain import BEFORE, Constraint
-from seeworth.predict.likely import LEAST, Likely, likely
+from seeworth.predict.likely import LEAST, SLIGHT, Likely, likely
 from seeworth.predict.vlm import VLM
 from seeworth.record import Prediction, read_predictions, write_predictions
 from seeworth.task import Field, Task
@@ -53,7 +53,7 @@ def alone(shop: Shop, held: Constraint, example: Example, before: str, word: str
 
 @pytest.mark.parametrize("answer", [Task().answer, SWAPPED], ids=["number last", "number first"])
 def test_every_choice_and_number_has_the_probability_that_the_model_gives_it(shop: Shop, answer: str) -> None:
-    """Measured: at most 4e-6 apart, of float32 sums in another order."""
+    """Measured: at most 4e-6 apart, of float32 sums in another order. Choices below SLIGHT are not followed: both must be below it."""
     task = Task(answer=answer, fields=shop.task.fields)
     held, examples, texts, found, _ = asked(shop, task)
     for example, text, one in zip(examples, texts, found, strict=True):
@@ -63,7 +63,8 @@ def test_every_choice_and_number_has_the_probability_that_the_model_gives_it(sho
             assert sum(values.values()) == pytest.approx(1)
             for word in sorted(values, key=lambda word: -values[word])[:6]:
                 expected = alone(shop, held, example, before, word, after)
-                assert values[word] * one[name].covered == pytest.approx(expected, rel=1e-4, abs=1e-7)
+                least = SLIGHT if name == "category3_code" and values[word] < SLIGHT else 1e-7
+                assert values[word] * one[name].covered == pytest.approx(expected, rel=1e-4, abs=least)
         assert set(one["category3_code"].values) == set(shop.task.of_kind("category")[0].choices or ())
 
 

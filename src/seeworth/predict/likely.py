@@ -1,4 +1,7 @@
-"""How likely each value of a field was to the model, given its own words before it: exact, from the cache that its answer left.
+"""How likely each value of a field was to the model, given its own words before it: read from the cache that its answer left.
+
+Exact for choices of at least SLIGHT and for numbers whose every beginning is at least LEAST; choices below SLIGHT share what their first
+token has, numbers below LEAST are not counted.
 
 What might have been said is a tree of tokens behind the words before the field. Its nodes are read in a few passes, each node seeing the
 prompt, those words and its own branch, so that no prompt is read twice and no row is copied. A choice is spelled as the tokenizer spells

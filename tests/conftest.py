@@ -18,6 +18,7 @@ torch.set_num_threads(1)
 hypothesis.settings.register_profile("ours", deadline=None)  # these machines are noisy: no test is timed
 hypothesis.settings.load_profile("ours")
 
+pytest_plugins = ["browser"]  # found through pythonpath in pyproject.toml
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 

@@ -99,9 +99,14 @@ class VLM:
 
     @torch.inference_mode()
     def _answers(self, records: list[Record]) -> list[Prediction]:
-        tokenizer = self.encoder.processor.tokenizer
         made = self.features.features(records, self.model) if self.features is not None else [None] * len(records)
         examples = [self.encoder.example(record, answer=False, tile_features=own) for record, own in zip(records, made, strict=True)]
+        return self.answer_examples(records, examples)
+
+    @torch.inference_mode()
+    def answer_examples(self, records: Sequence[Record], examples: Sequence[Example]) -> list[Prediction]:
+        """Answer prompts that are made already, of photos that need lie in no file: one batch, `seconds` 0. The model is in eval mode."""
+        tokenizer = self.encoder.processor.tokenizer
         held = self.constraint
         walks = [held.walk() if held and record.turns is None else None for record in records]
         if not any(walks):

@@ -1,0 +1,1 @@
+"""The verb `serve`: a run behind HTTP, and a web page."""

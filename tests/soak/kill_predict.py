@@ -79,13 +79,7 @@ def make_photos(folder: Path, photos: int, seed: int) -> dict[str, str]:
     from seeworth.data.photo.decode import open_photo
 
     chance = random.Random(seed)
-    ways: list[tuple[str, Callable[[Path], Any]]] = []
-    for case in refused():
-        data = case.make()
-        try:
-            open_photo(data)
-        except PhotoError:
-            ways.append((case.name, lambda path, data=data: path.write_bytes(data)))
+    broken = set(chance.sample(range(photos), max(photos // BAD_OF, 1)))
     (folder.parent / "secret.png").write_bytes(b"not for you")
     special: list[tuple[str, Callable[[Path], Any]]] = [
         ("a link out of the folder", lambda path: path.symlink_to(folder.parent / "secret.png")),
@@ -96,9 +90,16 @@ def make_photos(folder: Path, photos: int, seed: int) -> dict[str, str]:
         ("a folder by a link", lambda path: path.symlink_to(".")),
         ("no bytes", lambda path: path.touch()),
     ]
-    ways = special + chance.sample(ways, len(ways))
+    ways = special[:: 1 if len(broken) > len(special) else 2]
+    for case in chance.sample(cases := list(refused()), len(cases)):
+        if len(ways) < len(broken):
+            data = case.make()
+            try:
+                open_photo(data)
+            except PhotoError:
+                ways.append((case.name, lambda path, data=data: path.write_bytes(data)))
+    chance.shuffle(ways)
     names = {}
-    broken = set(chance.sample(range(photos), max(photos // BAD_OF, 1)))
     for number in range(photos):
         path = folder / ("a", "b")[number % 2] / f"{number // 2:05d}{(' é', '', ', x', '')[number // 2 % 4]}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -184,8 +185,9 @@ def soak(kills: int, photos: int, seed: int, folder: Path, *, form: Any = Comman
     def settings(name: str) -> PredictSettings:
         return PredictSettings(str(model), folder / "photos", folder / f"{name}.csv", batch_size=4)
 
+    process = form(settings("whole"), log)  # what forks has its modules loaded when this returns
     start = time.monotonic()
-    assert form(settings("whole"), log).wait(3600) == 0, log.read_text()[-2000:]
+    assert process.wait(3600) == 0, log.read_text()[-2000:]
     seconds = time.monotonic() - start
     wanted, cells = lines_of(folder / "whole.jsonl"), cells_of(folder / "whole.csv")
     _need_each_once(wanted, names)

@@ -12,11 +12,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from seeworth.data.photo.decode import open_photo
 from seeworth.encode import Encoder
 from seeworth.errors import SettingsError, TaskError
+from seeworth.evaluate.run import _rivals as rivals
 from seeworth.predict.occlusion import middle, occlude
 from seeworth.predict.vlm import VLM
 from seeworth.record import Prediction, Record
+from seeworth.settings import EvaluateSettings
 from seeworth.task import Field, Task
 
 from .conftest import Shop
@@ -162,3 +165,11 @@ def test_the_middle_lies_among_the_numbers_and_moves_with_them(values: list[tupl
 def test_the_middle_moves_with_probability_where_the_median_does_not() -> None:
     assert middle([(100, 0.5), (200, 0.5)]) == pytest.approx(150)
     assert 100 < middle([(100, 0.6), (200, 0.4)]) < middle([(100, 0.55), (200, 0.45)])
+
+
+def test_an_evaluation_covers_the_photos_of_its_own_run(vlm: VLM, shop: Shop, tmp_path: Path) -> None:
+    cover = rivals(EvaluateSettings(run=tmp_path, baselines="cheap"), tmp_path, vlm).cover
+    assert cover is not None
+    found = cover(shop.records[0])
+    assert found == occlude(vlm, open_photo(shop.records[0].photo or tmp_path)).to_dict()
+    assert (found["rows"], found["columns"]) == (6, 6)

@@ -217,16 +217,22 @@ class TrainSettings:
 
 @dataclass(frozen=True)
 class PredictSettings:
-    """Answer the task's question for photos, by real generation."""
+    """Answer the task's question for photos, by real generation: one photo or a million, going on where a stopped one was."""
 
     model: str
-    """A run folder."""
+    """A run folder; or, with a task, a Hub id or a folder of Phi-3-vision weights, such as a merged export."""
     input: Path
-    """A dataset folder, a photo, or a folder of photos."""
+    """A photo, a folder of photos, a .csv, .tsv, .jsonl, .json or .parquet table, conversations, or a dataset folder."""
     output: Path = Path("predictions.jsonl")
-    """File to write, one JSON line a photo."""
+    """File to write, one line a photo: .jsonl, or .csv or .parquet with the .jsonl beside it."""
     split: Literal["train", "validation", "test", "all"] = "test"
     """Which records of a dataset folder."""
+    columns: dict[str, str] | None = None
+    """Which column of a table holds what: photo=, id=, and field=column for fields that the question names. E.g. {"photo": "imageurl"}."""
+    photos: Path | None = None
+    """Folder that a table's photo paths start from; the table's own folder when left out."""
+    task: Path | None = None
+    """YAML file with question, answer and fields, for a model that is no run; MODEL/task.yaml when there is one."""
     batch_size: int = 16
     """Photos answered together."""
     max_new_tokens: int = 160
@@ -237,8 +243,10 @@ class PredictSettings:
     """With constrained: any words as a category, not only the task's choices or those of the train records."""
     distribution: bool = True
     """With constrained: tell how likely each category and number was, not only the likeliest."""
+    decode_threads: int = 0
+    """Threads that read and decode photos ahead of the model; 0 takes one for each processor, at most 8."""
     overwrite: bool = False
-    """Replace the file if it is there."""
+    """Replace the file if it is there, and forget what an unfinished one holds."""
 
 
 @dataclass(frozen=True)

@@ -121,7 +121,7 @@ class Task:
 
     @property
     def question_fields(self) -> tuple[Field, ...]:
-        """The fields that the question names: given to the model, not asked of it."""
+        """The fields given to the model, in the order of the question."""
         by_name = {one.name: one for one in self.fields}
         return tuple(by_name[name] for name in dict.fromkeys(_split_template(self.question)[1]))
 

@@ -312,6 +312,62 @@ class ReportSettings:
 
 
 @dataclass(frozen=True)
+class ServeSettings:
+    """Answer photos over HTTP, with a web page, an API of our own and one that OpenAI's clients speak to."""
+
+    run: Path
+    """A run folder."""
+    host: str = "127.0.0.1"
+    """Address to listen on; one that other machines reach needs an API key."""
+    port: int = 8000
+    """Port to listen on; 0 takes a free one."""
+    api_key_file: Path | None = None
+    """File whose first line is the API key that requests must bring; else the environment variable SEEWORTH_API_KEY, if it is set."""
+    allowed_hosts: str = ""
+    """Host names that requests may be addressed to, separated by commas; when left out those of this machine, and any with an API key."""
+    batch_size: int = 32
+    """Most photos answered together; those that wait while a batch is answered go into the next one."""
+    max_tokens_per_batch: int = 16384
+    """Most tokens of a batch, padding and answers included: what bounds the memory of its cache. A longer prompt is refused."""
+    queue_size: int = 256
+    """Most photos taken and not answered yet; a request beyond that is told to come back later (status 429)."""
+    timeout: float = 60.0
+    """Seconds within which a request is answered, from when its body is there; status 504 after that."""
+    max_new_tokens: int = 160
+    """Longest free answer, in tokens; in a constrained one, most tokens of free words in a field."""
+    max_chat_tokens: int = 1024
+    """Longest answer in a chat, in tokens, whatever the request asks for."""
+    constrained: bool = True
+    """Hold answers to the task: the template's words, numbers that are numbers, known categories; false leaves the model's words free."""
+    free_categories: bool = False
+    """With constrained: any words as a category, not only the task's choices or those of the train records."""
+    distribution: bool = True
+    """With constrained: tell how likely each category and number was, not only the likeliest."""
+    max_photos: int = 16
+    """Most photos in a request."""
+    max_bytes: int = 33_554_432
+    """Most bytes of a request's body."""
+    max_memory: int = 512
+    """Most megabytes of bodies of all requests at once."""
+    max_pixels: int = 50_000_000
+    """Most pixels of a photo."""
+    receive_timeout: float = 30.0
+    """Seconds within which a request's headers, then its body, and each part of an answer on its way out, have to be through."""
+    max_connections: int = 1000
+    """Most connections at once."""
+    photo_threads: int = 2
+    """Threads that open photos beside the model."""
+    num_threads: int = 0
+    """Threads of the model on the CPU; 0 takes one for each processor but one, which is left to requests and photos."""
+    similar: bool = True
+    """Offer /v1/similar: the train photos that the model finds most alike; their index is made after the start."""
+    occlusion: bool = True
+    """Offer /v1/occlusion: which parts of a photo an answer hangs on."""
+    shutdown_timeout: float = 60.0
+    """Seconds within which requests that were taken are finished when the server is told to stop."""
+
+
+@dataclass(frozen=True)
 class DemoSettings:
     """Everything, on this machine's CPU, with no network: sample, train, evaluate, report."""
 

@@ -368,6 +368,40 @@ class ServeSettings:
 
 
 @dataclass(frozen=True)
+class ExportSettings:
+    """Turn a run into a folder that other engines load, and prove that both answer alike."""
+
+    run: Path
+    """A run folder."""
+    output: Path
+    """Folder to make; it must lie outside the run folder."""
+    merge: bool = False
+    """Add the adapter into the weights it was trained on; without it a LoRA run is exported as an adapter. A full run is whole already."""
+    dtype: Literal["auto", "bfloat16", "float16", "float32"] = "auto"
+    """Of the merged weights; auto: the run's own."""
+    max_shard_size: str = "5GB"
+    """Most bytes of one weights file, e.g. 500MB; larger models are cut into several, with an index."""
+    load_in_4bit: bool = False
+    """Quantise the merged language model to 4 bits (bitsandbytes, extra `quant`)."""
+    base_model: str | None = None
+    """Hub id of the model that the training began with, for the card and for the published code; the run's own when left out."""
+    probes: int = 16
+    """Records that run and export both answer, to prove that they agree."""
+    photos: Path | None = None
+    """A photo or a folder of photos to prove it on; the test split of the run's dataset when left out."""
+    batch_size: int = 16
+    """Photos answered together."""
+    max_new_tokens: int = 160
+    """Longest free answer, in tokens; in a constrained one, most tokens of free words in a field."""
+    push: str | None = None
+    """Name of a Hugging Face repository, owner/name, to upload the export to, private unless --public."""
+    public: bool = False
+    """Make the repository public."""
+    overwrite: bool = False
+    """Replace the export folder if it is there, and files in a repository that holds some already."""
+
+
+@dataclass(frozen=True)
 class DemoSettings:
     """Everything, on this machine's CPU, with no network: sample, train, evaluate, report."""
 

@@ -219,13 +219,16 @@ def load_run(
     constrained: bool = True,
     free_categories: bool = False,
     distribution: bool = False,
+    dtype: str | None = None,
 ) -> VLM:
     """The tuned model of a run folder, ready to answer. Raises RunError when the folder is no finished run.
 
     Features that the training kept are used; with `keep_features` those of further photos are kept beside them. `constrained` holds
-    answers to the task, and open categories to those of the train records unless there are `free_categories`.
+    answers to the task, and open categories to those of the train records unless there are `free_categories`. `dtype`: the run's own
+    when left out.
     """
     about = read_run(run)
+    about |= {} if dtype is None else {"dtype": dtype}
     keep_freed_memory()
     if about["method"] == "lora":
         from peft import PeftModel

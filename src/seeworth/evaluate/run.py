@@ -15,6 +15,7 @@ from typing import Any
 
 from rich.console import Console
 
+from ..data.check.table import refused
 from ..data.dataset import Dataset
 from ..data.photo.decode import open_photo
 from ..errors import DataError, RunError, SettingsError
@@ -28,7 +29,7 @@ from .core import Answers, evaluate
 from .folder import check_output, evaluation_folder, file_hash, write_manifest, write_thumbnail
 from .show import show
 from .slices import column_of
-from .steps import check_settings, comparison_step, gallery_of, intervals_step, keep_with_run, say
+from .steps import add_unsure, check_settings, comparison_step, intervals_step, keep_with_run, say, shown_ids
 
 RUN_FILES = ("run.json", "task.yaml", "log.jsonl", "*.safetensors")  # hashed into evaluation.json
 
@@ -90,7 +91,8 @@ def run(
         known = (settings, inputs.task, inputs.data, inputs.records, answers.model)
         measured["comparison"] = comparison_step(*known, other)
         measured["intervals"] = intervals_step(*known, ask=_validation(predictor, Asker(folder, console)), folder=folder, run=inputs.run)
-        _thumbnails(inputs.records, {**measured["gallery"], "changed": gallery_of(measured["comparison"])}, folder)
+        add_unsure(measured, inputs.task, inputs.records, answers.model, folder)
+        _thumbnails(inputs.records, shown_ids(measured), folder)
         if inputs.run and (inputs.run / "log.jsonl").exists():
             (folder / "log.jsonl").write_bytes((inputs.run / "log.jsonl").read_bytes())
         name = predictor.name if predictor else settings.run.name
@@ -222,9 +224,8 @@ def _validation(predictor: Predictor | None, ask: Asker) -> Callable[[Sequence[R
     return lambda records: ask(predictor, records, "answering validation photos", "validation")
 
 
-def _thumbnails(records: Sequence[Record], gallery: Mapping[str, Sequence[str]], folder: Path) -> None:
-    """thumbnails/N.jpg for the N-th record of the split, for those in the gallery: no id becomes a path."""
-    wanted = {one for ids in gallery.values() for one in ids}
+def _thumbnails(records: Sequence[Record], wanted: set[str], folder: Path) -> None:
+    """thumbnails/N.jpg for the N-th record of the split, for those that are shown: no id becomes a path."""
     for number, record in enumerate(records):
         if record.id in wanted and record.photo:
             write_thumbnail(open_photo(record.photo), folder / "thumbnails" / f"{number}.jpg")
@@ -246,6 +247,7 @@ def _about(settings: EvaluateSettings, inputs: Inputs, answers: Answers, model: 
             "split": settings.split,
             "records": len(inputs.records),
             "groups": len({record.group for record in inputs.records}),
+            "refused": refused(inputs.data.folder),
         },
         "hashes": {path.name: file_hash(path) for path in files},
         "seconds": {"evaluation": round(seconds, 1), "answer": spent / len(answers.model)},

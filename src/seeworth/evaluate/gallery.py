@@ -25,17 +25,17 @@ GALLERY = 12  # photos of each kind
 
 @dataclass
 class Galleries:
-    """Record ids by kind of gallery, how many there are of a kind in all, and a note on each card that needs one.
+    """Record ids by kind of gallery, how many there are of a kind in all, and notes on the cards that need them.
 
     A kind that cannot be judged, because no prediction tells how sure it is, is absent: that is not the same as none found.
     """
 
     shown: dict[str, list[str]] = field(default_factory=dict)
     found: dict[str, int] = field(default_factory=dict)
-    notes: dict[str, dict[str, str]] = field(default_factory=dict)
+    notes: dict[str, dict[str, list[str]]] = field(default_factory=dict)
 
-    def add(self, kind: str, chosen: Mapping[str, str], many: int = GALLERY) -> None:
-        """The first `many` of record id -> note."""
+    def add(self, kind: str, chosen: Mapping[str, list[str]], many: int = GALLERY) -> None:
+        """The first `many` of record id -> notes."""
         first = dict(list(chosen.items())[:many])
         self.shown[kind], self.found[kind] = list(first), len(chosen)
         self.notes[kind] = {name: note for name, note in first.items() if note}
@@ -51,11 +51,11 @@ def galleries(
     """best, worst, surprising and unread. `train`: the train values of each number, which choose its scale as in `conformal`."""
     made = Galleries()
     for kind, ids in best_and_worst(marks, seed).items():
-        made.add(kind, dict.fromkeys(ids, ""))
+        made.add(kind, {one: [] for one in ids})
         made.found[kind] = len(marks)
     if (found := surprising(task, marks, predictions, train)) is not None:
         made.add("surprising", found)
-    made.add("unread", {one.record_id: "" for one in _shuffled(marks, seed) if one.problems})
+    made.add("unread", {one.record_id: [] for one in _shuffled(marks, seed) if one.problems})
     return made
 
 
@@ -68,7 +68,7 @@ def best_and_worst(marks: Sequence[Score], seed: int, many: int = GALLERY) -> di
 
 def surprising(
     task: Task, marks: Sequence[Score], predictions: Mapping[str, Prediction], train: Mapping[str, Sequence[float]]
-) -> dict[str, str] | None:
+) -> dict[str, list[str]] | None:
     """Record id -> why: where the model was surest and most wrong. None where no prediction tells how sure it is.
 
     A category that is wrong counts by the probability that it was given; a number whose truth lies outside the model's own 90 %
@@ -83,7 +83,7 @@ def surprising(
     return dict(_in_turn(ranks)) if told else None
 
 
-def unsure(marks: Sequence[Score], predictions: Mapping[str, Prediction], own: Intervals) -> dict[str, str] | None:
+def unsure(marks: Sequence[Score], predictions: Mapping[str, Prediction], own: Intervals) -> dict[str, list[str]] | None:
     """Record id -> why: answers that the run would rather not give, the least sure first. None where no threshold says when.
 
     Answers that could not be read are a kind of their own.
@@ -111,6 +111,11 @@ def told(task: Task, prediction: Prediction) -> dict[str, dict[str, float]]:
     return found
 
 
+def sureness(p: float) -> str:
+    """A probability in words; what is not quite certain is not called 100 %."""
+    return "more than 99.9 %" if 0.9995 <= p < 1 else number(p, "share")
+
+
 def _shuffled(marks: Sequence[Score], seed: int) -> list[Score]:
     return [marks[index] for index in np.random.default_rng(seed).permutation(len(marks))]
 
@@ -130,13 +135,13 @@ def _surprises(one: Field, sure: Sequence[tuple[Score, float]], scale: Scale) ->
             continue
         if one.kind == "category":
             if not found.measures["correct"]:
-                yield certain, mark.record_id, f"{one.name}: wrong, and {number(certain, 'share')} sure of it"
+                yield certain, mark.record_id, f"{one.name}: wrong, though {sureness(certain)} sure"
             continue
         off = residual(float(found.truth), float(found.answer), scale)
         times = math.inf if certain == 0 < off else off / certain if off else 0.0
         if times > 1:
-            why = f"{figure(times)} times" if math.isfinite(times) else "endless times"
-            yield times, mark.record_id, f"{one.name}: the error is {why} half the model's own 90 % interval"
+            far = f"{figure(times)} times as far off as" if math.isfinite(times) else "off, beyond"
+            yield times, mark.record_id, f"{one.name}: {far} its own 90 % interval reaches"
 
 
 def _doubt(one: Field, prediction: Prediction, scale: Scale) -> float:
@@ -148,11 +153,11 @@ def _doubt(one: Field, prediction: Prediction, scale: Scale) -> float:
 def _doubtful(one: Field, doubt: float) -> str:
     if math.isinf(doubt):
         return f"{one.name}: does not say how sure it is"
-    return f"{one.name}: only {number(1 - doubt, 'share')} sure" if one.kind == "category" else f"{one.name}: spread {doubt:.2f}"
+    return f"{one.name}: only {sureness(1 - doubt)} sure" if one.kind == "category" else f"{one.name}: spread {doubt:.2f}"
 
 
-def _in_turn(ranks: Sequence[Sequence[tuple[float, str, str]]]) -> Iterator[tuple[str, str]]:
-    """(record id, note): the first of each rank, then the second of each; a record in two ranks stands once, with both notes."""
+def _in_turn(ranks: Sequence[Sequence[tuple[float, str, str]]]) -> Iterator[tuple[str, list[str]]]:
+    """(record id, notes): the first of each rank, then the second of each; a record in two ranks stands once, with the notes of both."""
     notes: dict[str, list[str]] = {}
     for rank in ranks:
         for _, name, why in rank:
@@ -160,4 +165,4 @@ def _in_turn(ranks: Sequence[Sequence[tuple[float, str, str]]]) -> Iterator[tupl
     for row in zip_longest(*ranks):
         for entry in row:
             if entry is not None and entry[1] in notes:
-                yield entry[1], "; ".join(notes.pop(entry[1]))
+                yield entry[1], notes.pop(entry[1])

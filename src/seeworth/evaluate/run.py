@@ -16,6 +16,7 @@ from typing import Any
 
 from rich.console import Console
 
+from ..data.check.table import refused
 from ..data.dataset import Dataset
 from ..data.photo.decode import open_photo
 from ..errors import DataError, RunError, SettingsError
@@ -30,7 +31,7 @@ from .folder import check_output, evaluation_folder, file_hash, write_manifest, 
 from .occlusion import check_occlusion, occlusion_step
 from .show import show
 from .slices import column_of
-from .steps import check_settings, comparison_step, gallery_of, intervals_step, keep_with_run, say
+from .steps import add_unsure, check_settings, comparison_step, intervals_step, keep_with_run, say, shown_ids
 
 RUN_FILES = ("run.json", "task.yaml", "log.jsonl", "*.safetensors")  # hashed into evaluation.json
 
@@ -94,10 +95,11 @@ def run(
         known = (settings, inputs.task, inputs.data, inputs.records, answers.model)
         measured["comparison"] = comparison_step(*known, other)
         measured["intervals"] = intervals_step(*known, ask=_validation(predictor, Asker(folder, console)), folder=folder, run=inputs.run)
+        add_unsure(measured, inputs.task, inputs.records, answers.model, folder)
         measured["occlusion"] = occlusion_step(
             settings.occlusion, inputs.task, inputs.records, measured["gallery"], rivals.cover, folder=folder, console=console
         )
-        _thumbnails(inputs.records, {**measured["gallery"], "changed": gallery_of(measured["comparison"])}, folder)
+        _thumbnails(inputs.records, shown_ids(measured), folder)
         if inputs.run and (inputs.run / "log.jsonl").exists():
             (folder / "log.jsonl").write_bytes((inputs.run / "log.jsonl").read_bytes())
         name = predictor.name if predictor else settings.run.name
@@ -252,9 +254,8 @@ def _validation(predictor: Predictor | None, ask: Asker) -> Callable[[Sequence[R
     return lambda records: ask(predictor, records, "answering validation photos", "validation")
 
 
-def _thumbnails(records: Sequence[Record], gallery: Mapping[str, Sequence[str]], folder: Path) -> None:
-    """thumbnails/N.jpg for the N-th record of the split, for those in the gallery: no id becomes a path."""
-    wanted = {one for ids in gallery.values() for one in ids}
+def _thumbnails(records: Sequence[Record], wanted: set[str], folder: Path) -> None:
+    """thumbnails/N.jpg for the N-th record of the split, for those that are shown: no id becomes a path."""
     for number, record in enumerate(records):
         if record.id in wanted and record.photo:
             write_thumbnail(open_photo(record.photo), folder / "thumbnails" / f"{number}.jpg")
@@ -276,6 +277,7 @@ def _about(settings: EvaluateSettings, inputs: Inputs, answers: Answers, model: 
             "split": settings.split,
             "records": len(inputs.records),
             "groups": len({record.group for record in inputs.records}),
+            "refused": refused(inputs.data.folder),
         },
         "hashes": {path.name: file_hash(path) for path in files},
         "seconds": {"evaluation": round(seconds, 1), "answer": spent / len(answers.model)},

@@ -14,6 +14,7 @@ import errno
 import json
 import os
 from array import array
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -38,11 +39,13 @@ class Journal:
 
     Attributes:
         path: OUT.jsonl.part. count: how many lines are there. before: how many were there when it was opened.
+        codes: how many of them hold an error, by its code.
     """
 
     def __init__(self, path: Path, descriptor: int) -> None:
         self.path = path
         self.count = self.before = 0
+        self.codes: Counter[str] = Counter()
         self._descriptor = descriptor  # what is written is in the file at once: a buffer would try again when the disk is full
         self._there = bytearray()  # 1 at the number of each line
         self._names = array("Q")  # and the digest of its record_id and photo, of lines that were there before
@@ -70,7 +73,9 @@ class Journal:
     def __enter__(self) -> Journal:
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: object, *_: object) -> None:
+        if kind is not None and not self.count:  # nothing is done, so nothing is left behind
+            self.path.unlink(missing_ok=True)
         self.close()
 
     def close(self) -> None:
@@ -102,7 +107,7 @@ class Journal:
         data = _text({NUMBER: number, **{key: one for key, one in line.items() if key != NUMBER}})
         with _told(self.path, self):
             self._write(data)
-        self._note(number)
+        self._note(number, line)
 
     def finish(self, total: int, output: Path, more: Callable[[Path], None] = lambda _: None) -> None:
         """Write the finished file; `more` makes further ones of it before the unfinished one goes. Raises DataError when lines lack."""
@@ -165,16 +170,18 @@ class Journal:
                 break
             if not row.endswith(b"\n") or number < 0 or self.has(number):
                 break
-            self._note(number)
+            self._note(number, found)
             self._names.extend([0] * (number + 1 - len(self._names)))
             self._names[number] = name
             end += len(row)
         return end
 
-    def _note(self, number: int) -> None:
+    def _note(self, number: int, line: Mapping[str, Any]) -> None:
         self._there.extend(bytes(max(0, number + 1 - len(self._there))))
         self._there[number] = 1
         self.count += 1
+        if "error" in line:
+            self.codes[str(line["error"]["code"])] += 1
 
     def _write(self, data: bytes) -> None:
         left = memoryview(data)

@@ -78,7 +78,7 @@ class VLM:
         while ahead := list(islice(stream, self.batch_size * AHEAD)):
             done: dict[int, Prediction] = {}
             told = 0
-            for places in self._batches(ahead):
+            for places in self.batches([self.length(record) for record in ahead]):
                 done |= zip(places, self._timed([ahead[place] for place in places]), strict=True)
                 while told in done:
                     yield done.pop(told)
@@ -132,12 +132,11 @@ class VLM:
         new = ids[:, batch["input_ids"].shape[1] :]
         return [text.strip() for text in tokenizer.batch_decode(new, skip_special_tokens=True)]
 
-    def _batches(self, records: Sequence[Record]) -> Iterator[list[int]]:
-        """Places of records that are answered together, of like lengths; one whose rope factors may change is answered alone."""
-        lengths = [self._length(record) for record in records]
+    def batches(self, lengths: Sequence[int]) -> Iterator[list[int]]:
+        """Places of prompts that are answered together, of like lengths; one whose rope factors may change is answered alone."""
         border = rope_border(self.model)
         batch: list[int] = []
-        for place in sorted(range(len(records)), key=lengths.__getitem__):
+        for place in sorted(range(len(lengths)), key=lengths.__getitem__):
             if border is not None and lengths[place] + self.max_new_tokens > border:
                 yield [place]
                 continue
@@ -148,7 +147,8 @@ class VLM:
         if batch:
             yield batch
 
-    def _length(self, record: Record) -> int:
+    def length(self, record: Record) -> int:
+        """Tokens of a record's prompt; no photo is opened where the sizes are known. Raises PhotoError."""
         return len(self.encoder.prompt_ids(record, [plan.num_tokens for plan in self.encoder.tilings(record)]))
 
     def _hold_to(self, task: Task) -> Constraint:

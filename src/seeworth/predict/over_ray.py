@@ -26,10 +26,11 @@ import pyarrow as pa
 
 from ..errors import RunError, SeeworthError, SettingsError
 from .inputs import Engine, Input
-from .windows import SCHEMA, packed, read_window, unpacked, with_photos, write_windows
+from .windows import SCHEMA, carried, packed, read_window, unpacked, write_windows
 
 try:
     import ray
+    from ray._private import ray_constants
     from ray.data import ActorPoolStrategy, DataContext, Datasource, ReadTask, read_datasource
     from ray.data.block import BlockMetadata
     from ray.data.exceptions import ExecutionTimeoutError
@@ -40,7 +41,6 @@ READERS = 4  # processes on this machine that read photos
 THREADS = 8  # files that each of them reads at once
 DEATHS = 3  # actors that may die one after another while they load the model, e.g. on a node that is lost just then
 ANSWERS = pa.schema([("lines", pa.list_(pa.large_string())), ("problem", pa.string())])
-LOOPBACK = "127.0.0.2" if sys.platform == "linux" else "127.0.0.1"  # for 127.0.0.1 Ray takes the address that others see
 STILL = 1800.0  # seconds in which nothing at all moves, after which the run is given up
 
 
@@ -53,15 +53,20 @@ class Actors(NamedTuple):
 
 
 def over_ray(
-    make: Callable[[], Engine], *, window: int, spool: Path, address: str | None = None, actors: int = 0, gpus: float | None = None
+    make: Callable[[], Engine],
+    *,
+    windows: Callable[[Iterator[Input]], Iterator[list[Input]]],
+    spool: Path,
+    address: str | None = None,
+    actors: int = 0,
+    gpus: float | None = None,
 ) -> Engine:
     """The engine that `make` makes, on every node of a cluster.
 
     Args:
         make: called once in each actor; loads the model. It can be pickled.
-        window: how many inputs the engine looks at in one go.
-        spool: a file of this machine that does not live longer than the engine; it holds what is to be answered, without photos that are
-            files.
+        windows: cuts inputs into what that engine looks at in one go.
+        spool: a file of this machine, written anew and gone at the end; it holds what is to be answered, without photos that are files.
         address: of a cluster, or "auto"; None starts Ray here, on loopback alone. Where the process is connected already, that is used.
         actors, gpus: see `shape`.
 
@@ -77,7 +82,7 @@ def over_ray(
     def engine(inputs: Iterator[Input]) -> Iterator[dict[str, Any]]:
         spool.parent.mkdir(parents=True, exist_ok=True)
         try:
-            if count := write_windows(spool, inputs, window):
+            if count := write_windows(spool, windows(inputs)):
                 with _connected(address, gpus):
                     yield from _told(_answers(make, Windows(spool, count), shape(_nodes(), actors, gpus)))
         finally:
@@ -126,7 +131,7 @@ class Windows(Datasource):  # type: ignore[misc]
 def _read(spool: Path, number: int) -> list[pa.Table]:
     """One window with its photos."""
     with ThreadPoolExecutor(THREADS) as pool:
-        return [pa.Table.from_batches([packed(list(pool.map(with_photos, read_window(spool, number))))])]
+        return [pa.Table.from_batches([packed(list(pool.map(carried, read_window(spool, number))))])]
 
 
 class Answerer:
@@ -220,8 +225,8 @@ def _connected(address: str | None, gpus: float | None) -> Iterator[None]:
 def _begin(address: str | None) -> None:
     quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
     if address is None:
-        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-        ray.init(address="local", include_dashboard=False, _node_ip_address=LOOPBACK, **quiet)
+        with _on_loopback():
+            ray.init(address="local", include_dashboard=False, **quiet)
     else:
         try:
             ray.init(address=address, **quiet)
@@ -230,6 +235,23 @@ def _begin(address: str | None) -> None:
     for handler in logging.getLogger("ray.data").handlers:
         if handler.get_name() == "console":
             handler.setLevel(logging.ERROR)
+
+
+@contextmanager
+def _on_loopback() -> Iterator[None]:
+    """What is started here listens on 127.0.0.1 alone, as Ray does on Windows and macOS; elsewhere it has no setting for that."""
+    asked = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0", "RAY_USAGE_STATS_ENABLED": "0"}
+    before = {name: os.environ.get(name) for name in asked}, ray_constants.ENABLE_RAY_CLUSTER
+    os.environ.update(asked)
+    ray_constants.ENABLE_RAY_CLUSTER = False
+    try:
+        yield
+    finally:
+        ray_constants.ENABLE_RAY_CLUSTER = before[1]
+        for name, value in before[0].items():
+            os.environ.pop(name)
+            if value is not None:
+                os.environ[name] = value
 
 
 def _nodes() -> list[dict[str, float]]:

@@ -245,6 +245,14 @@ class PredictSettings:
     """With constrained: tell how likely each category and number was, not only the likeliest."""
     decode_threads: int = 0
     """Threads that read and decode photos ahead of the model; 0 takes one for each processor, at most 8."""
+    engine: Literal["local", "ray"] = "local"
+    """local: this process. ray: actors of a Ray cluster, each with the model; photos are read here and sent (extra `ray`)."""
+    ray_address: str | None = None
+    """With ray: address of a cluster that this machine is part of, or "auto"; left out, Ray is started on this machine alone."""
+    ray_actors: int = 0
+    """With ray: how many actors; 0 takes as many as there are GPUs, and where there are none one a node."""
+    ray_gpus: float | None = None
+    """With ray: GPUs of an actor, a share of one too (0.5); left out, 1 where a node has any, else 0."""
     overwrite: bool = False
     """Replace the file if it is there, and forget what an unfinished one holds."""
 

@@ -18,7 +18,7 @@ from ..memory import keep_freed_memory
 from ..run_folder import MANIFEST, read_run
 from ..settings import PredictSettings
 from ..task import Task
-from .vlm import VLM, load_base, load_run
+from .vlm import VLM, held_to, load_base, load_run
 
 TASK_FILE = "task.yaml"
 
@@ -37,28 +37,38 @@ class Named:
     intervals: Intervals | None
     is_run: bool
 
-    def load(self) -> VLM:
-        """Its weights on this machine's device. Raises ModelError, RunError."""
+    def held(self) -> Task | None:
+        """What answers are held to, as `load` finds it: the task, with the categories that may be said; None where words are free."""
+        if not self.settings.constrained:
+            return None
+        if self.is_run:
+            return held_to(read_run(Path(self.settings.model)), self.task, self.settings.free_categories)
+        return self.task.without_choices() if self.settings.free_categories else self.task
+
+    def load(self, held: Task | None = None) -> VLM:
+        """Its weights on this machine's device. `held`: what `held` told where the records are; None looks it up here.
+
+        Raises ModelError, RunError.
+        """
         asked = self.settings
         if self.is_run:
             return load_run(
                 Path(asked.model),
                 batch_size=asked.batch_size,
                 max_new_tokens=asked.max_new_tokens,
-                constrained=asked.constrained,
+                constrained=held or asked.constrained,
                 free_categories=asked.free_categories,
                 distribution=asked.distribution,
             )
         keep_freed_memory()
         model, processor = load_base(asked.model)
-        held = self.task.without_choices() if asked.free_categories else self.task
         return VLM(
             model.eval(),
             Encoder(processor, self.task),
             batch_size=asked.batch_size,
             max_new_tokens=asked.max_new_tokens,
             name=Path(asked.model).name,
-            constrained=held if asked.constrained else None,
+            constrained=held or self.held(),
             distribution=asked.distribution,
         )
 

@@ -25,6 +25,7 @@ from .inputs import Engine, Inputs, open_inputs
 from .journal import Journal, part_of
 from .local import Local, Model, Tuned
 from .named import Named, named
+from .on_node import ray_engine
 from .table import SUFFIXES, write_table
 
 SHOWN = 10  # inputs that could not be answered, told one by one
@@ -81,6 +82,10 @@ def run(settings: PredictSettings, *, model: Model | None = None) -> None:
 
 def open_engine(settings: PredictSettings, known: Named, model: Model | None = None) -> Engine:
     """The engine that answers."""
+    if settings.engine == "ray":
+        if model is not None:
+            raise SettingsError("engine ray loads the model that is named, on each node: it cannot take one that is loaded here")
+        return ray_engine(settings, known, part_of(Outputs.of(settings.output).jsonl).with_suffix(".inputs"))
     return Local(model or Tuned(known.load()), known.intervals, settings.decode_threads)
 
 

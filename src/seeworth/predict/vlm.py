@@ -216,16 +216,19 @@ def load_run(
     batch_size: int = 16,
     max_new_tokens: int = 160,
     keep_features: bool = False,
-    constrained: bool = True,
+    constrained: bool | Task = True,
     free_categories: bool = False,
     distribution: bool = False,
+    dtype: str | None = None,
 ) -> VLM:
     """The tuned model of a run folder, ready to answer. Raises RunError when the folder is no finished run.
 
     Features that the training kept are used; with `keep_features` those of further photos are kept beside them. `constrained` holds
-    answers to the task, and open categories to those of the train records unless there are `free_categories`.
+    answers to the task, and open categories to those of the train records unless there are `free_categories`; a task is taken as it is.
+    `dtype`: the run's own when left out.
     """
     about = read_run(run)
+    about |= {} if dtype is None else {"dtype": dtype}
     keep_freed_memory()
     if about["method"] == "lora":
         from peft import PeftModel
@@ -238,6 +241,8 @@ def load_run(
     else:
         model, processor = load_base(str(run), dtype=about["dtype"], attn_implementation=about["attn_implementation"])
     task = Task.from_dict(about["task"], where=run / "run.json")
+    if constrained is True:
+        constrained = held_to(about, task, free_categories)
     encoder = Encoder(processor, task)
     return VLM(
         model.eval(),
@@ -246,12 +251,12 @@ def load_run(
         max_new_tokens=max_new_tokens,
         name=run.name,
         features=_kept_features(about, model, encoder, keep_features),
-        constrained=_held(about, task, free_categories) if constrained else None,
+        constrained=constrained or None,
         distribution=distribution,
     )
 
 
-def _held(about: dict[str, Any], task: Task, free_categories: bool) -> Task:
+def held_to(about: dict[str, Any], task: Task, free_categories: bool) -> Task:
     """The task with the categories that answers are held to: its own choices, else those of the records it was trained on."""
     if free_categories:
         return task.without_choices()

@@ -140,7 +140,7 @@ class Journal:
             if begun:
                 self._need_same(first, json.loads(json.dumps(asked)))
                 os.truncate(self.path, self._take(file, len(first)))
-        if first and not (begun or overwrite or first.startswith(_FIRST)):
+        if first and not (begun or overwrite or first.startswith(_FIRST) or _FIRST.startswith(first)):
             raise self._foreign()
         if not begun:
             os.truncate(self.path, 0)

@@ -21,7 +21,7 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any, Protocol, TypeVar
 
-from ..data.photo.decode import open_photo, photo_size
+from ..data.photo.decode import MIN_SIDE, open_photo, photo_size
 from ..data.workers import processors
 from ..encode import Example
 from ..errors import DataError, PhotoError, SeeworthError, TaskError
@@ -179,6 +179,9 @@ class Local:
         record = item.record
         if record.all_photos and not record.sizes:
             record = replace(record, sizes=tuple(photo_size(data) for data in item.photo_bytes()))
+        for width, height in record.sizes:
+            if min(width, height) < MIN_SIDE:  # import refuses it too: a spacer or a tracking pixel shows nothing that could be told
+                raise PhotoError("too_small", f"{width} x {height} pixels, expected at least {MIN_SIDE} on each side")
         return record, self.model.length(record)
 
     def _prepare(self, item: Input, record: Record) -> tuple[Record, Any]:

@@ -7,6 +7,7 @@ a predictions.jsonl is measured without torch. The page is drawn by `report`.
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -15,11 +16,12 @@ from typing import Any
 
 from rich.console import Console
 
+from ..data.check.table import refused
 from ..data.dataset import Dataset
 from ..data.photo.decode import open_photo
 from ..errors import DataError, RunError, SettingsError
 from ..predict.predictor import Predictor
-from ..record import Prediction, Record, read_predictions, write_predictions
+from ..record import Prediction, Record, read_predictions, read_unanswered, write_predictions
 from ..run_folder import read_run
 from ..settings import EvaluateSettings, to_plain
 from ..task import Task
@@ -29,7 +31,7 @@ from .folder import check_output, evaluation_folder, file_hash, write_manifest, 
 from .occlusion import check_occlusion, occlusion_step
 from .show import show
 from .slices import column_of
-from .steps import check_settings, comparison_step, gallery_of, intervals_step, keep_with_run, say
+from .steps import add_unsure, check_settings, comparison_step, intervals_step, keep_with_run, say, shown_ids
 
 RUN_FILES = ("run.json", "task.yaml", "log.jsonl", "*.safetensors")  # hashed into evaluation.json
 
@@ -77,6 +79,8 @@ def run(
             constrained=settings.constrained,
             free_categories=settings.free_categories,
             distribution=settings.distribution,
+            samples=settings.samples,
+            seed=settings.seed,
         )
         rivals = _rivals(settings, inputs.run, predictor)
     rivals = rivals or Rivals()
@@ -93,10 +97,11 @@ def run(
         known = (settings, inputs.task, inputs.data, inputs.records, answers.model)
         measured["comparison"] = comparison_step(*known, other)
         measured["intervals"] = intervals_step(*known, ask=_validation(predictor, Asker(folder, console)), folder=folder, run=inputs.run)
+        add_unsure(measured, inputs.task, inputs.records, answers.model, folder)
         measured["occlusion"] = occlusion_step(
             settings.occlusion, inputs.task, inputs.records, measured["gallery"], rivals.cover, folder=folder, console=console
         )
-        _thumbnails(inputs.records, {**measured["gallery"], "changed": gallery_of(measured["comparison"])}, folder)
+        _thumbnails(inputs.records, shown_ids(measured), folder)
         if inputs.run and (inputs.run / "log.jsonl").exists():
             (folder / "log.jsonl").write_bytes((inputs.run / "log.jsonl").read_bytes())
         name = predictor.name if predictor else settings.run.name
@@ -138,11 +143,28 @@ def read_inputs(settings: EvaluateSettings) -> Inputs:
     records = list(data.records(settings.split))
     if not records:
         raise DataError(f"{where} has 0 {settings.split} records: choose another --split")
+    unanswered = {} if manifest else {one.record_id: one.code for one in read_unanswered(settings.run)}
+    records, told = _answerable(settings, records, unanswered)
     task = _task(settings.run, manifest, data) if manifest else data.task
     for name in _listed(settings.slices):
         column_of(records, name)
-    warnings = _warnings(settings.split, manifest, data)
+    warnings = (*_warnings(settings.split, manifest, data), *told)
     return Inputs(task, data, records, settings.run if manifest else None, warnings, _other_data(manifest, data))
+
+
+def _answerable(
+    settings: EvaluateSettings, records: list[Record], unanswered: Mapping[str, str]
+) -> tuple[list[Record], tuple[str, ...]]:
+    """The records but for those whose line says why there is no answer, and a warning of these. Raises DataError when none is left."""
+    found = [record for record in records if record.id not in unanswered]
+    if not found:
+        raise DataError(f"{settings.run} answers none of the {len(records)} {settings.split} records: each line says why")
+    codes = Counter(unanswered[record.id] for record in records if record.id in unanswered)
+    if not codes:
+        return found, ()
+    reasons = ", ".join(f"{count} {code}" for code, count in codes.most_common())
+    words = f"{codes.total()} of {len(records)} {settings.split} records could not be answered ({reasons}): they are in no figure."
+    return found, (words,)
 
 
 def _rivals(settings: EvaluateSettings, run: Path, model: Any) -> Rivals:
@@ -234,9 +256,8 @@ def _validation(predictor: Predictor | None, ask: Asker) -> Callable[[Sequence[R
     return lambda records: ask(predictor, records, "answering validation photos", "validation")
 
 
-def _thumbnails(records: Sequence[Record], gallery: Mapping[str, Sequence[str]], folder: Path) -> None:
-    """thumbnails/N.jpg for the N-th record of the split, for those in the gallery: no id becomes a path."""
-    wanted = {one for ids in gallery.values() for one in ids}
+def _thumbnails(records: Sequence[Record], wanted: set[str], folder: Path) -> None:
+    """thumbnails/N.jpg for the N-th record of the split, for those that are shown: no id becomes a path."""
     for number, record in enumerate(records):
         if record.id in wanted and record.photo:
             write_thumbnail(open_photo(record.photo), folder / "thumbnails" / f"{number}.jpg")
@@ -258,6 +279,7 @@ def _about(settings: EvaluateSettings, inputs: Inputs, answers: Answers, model: 
             "split": settings.split,
             "records": len(inputs.records),
             "groups": len({record.group for record in inputs.records}),
+            "refused": refused(inputs.data.folder),
         },
         "hashes": {path.name: file_hash(path) for path in files},
         "seconds": {"evaluation": round(seconds, 1), "answer": spent / len(answers.model)},

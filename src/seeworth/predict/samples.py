@@ -134,7 +134,7 @@ def _say(batch: Batch, branches: Sequence[Branch], tokens: Sequence[int]) -> Non
             continue
         one.pending = [token]
         if one.walk is None:
-            one.finished = len(one.said) + 1 >= batch.max_new_tokens
+            one.finished = len(one.said) + 1 >= one.row.limit
         else:
             one.walk.take(token)
             one.pending += one.walk.forced()
@@ -172,7 +172,7 @@ def _read(batch: Batch, branches: Sequence[Branch], base: dict[Row, int], free: 
 
 def _may_cross(batch: Batch, row: Row) -> bool:
     """Whether the rope factors may change while the row's answer is said: the keys of its prompt are then no use to another answer."""
-    return batch.border is not None and len(row.example.input_ids) + batch.max_new_tokens > batch.border
+    return batch.border is not None and len(row.example.input_ids) + row.limit > batch.border
 
 
 def _alone(batch: Batch, one: Branch, draw: Draw) -> list[int]:
@@ -181,5 +181,5 @@ def _alone(batch: Batch, one: Branch, draw: Draw) -> list[int]:
     def pick(rows: Sequence[Row], logits: Tensor) -> list[int]:
         return draw([None if row.finished else row.walk for row in rows], [one.rng] * len(rows), logits)
 
-    own = Batch(batch.model, [one.row.example], [one.walk], max_new_tokens=batch.max_new_tokens, pad_id=batch.pad_id, pick=pick)
+    own = Batch(batch.model, [one.row.example], [one.walk], max_new_tokens=one.row.limit, pad_id=batch.pad_id, pick=pick)
     return own.answer()[0]

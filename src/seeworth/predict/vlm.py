@@ -92,7 +92,7 @@ class VLM:
         while ahead := list(islice(stream, self.batch_size * AHEAD)):
             done: dict[int, Prediction] = {}
             told = 0
-            for places in self._batches(ahead):
+            for places in self.batches([self.length(record) for record in ahead]):
                 done |= zip(places, self._timed([ahead[place] for place in places]), strict=True)
                 while told in done:
                     yield done.pop(told)
@@ -156,12 +156,11 @@ class VLM:
         new = ids[:, batch["input_ids"].shape[1] :]
         return [text.strip() for text in tokenizer.batch_decode(new, skip_special_tokens=True)]
 
-    def _batches(self, records: Sequence[Record]) -> Iterator[list[int]]:
-        """Places of records that are answered together, of like lengths; one whose rope factors may change is answered alone."""
-        lengths = [self._length(record) for record in records]
+    def batches(self, lengths: Sequence[int]) -> Iterator[list[int]]:
+        """Places of prompts that are answered together, of like lengths; one whose rope factors may change is answered alone."""
         border = rope_border(self.model)
         batch: list[int] = []
-        for place in sorted(range(len(records)), key=lengths.__getitem__):
+        for place in sorted(range(len(lengths)), key=lengths.__getitem__):
             if border is not None and lengths[place] + self.max_new_tokens > border:
                 yield [place]
                 continue
@@ -172,7 +171,8 @@ class VLM:
         if batch:
             yield batch
 
-    def _length(self, record: Record) -> int:
+    def length(self, record: Record) -> int:
+        """Tokens of a record's prompt; no photo is opened where the sizes are known. Raises PhotoError."""
         return len(self.encoder.prompt_ids(record, [plan.num_tokens for plan in self.encoder.tilings(record)]))
 
     def _hold_to(self, task: Task) -> Constraint:
@@ -240,18 +240,21 @@ def load_run(
     batch_size: int = 16,
     max_new_tokens: int = 160,
     keep_features: bool = False,
-    constrained: bool = True,
+    constrained: bool | Task = True,
     free_categories: bool = False,
     distribution: bool = False,
     samples: int = 0,
     seed: int = 0,
+    dtype: str | None = None,
 ) -> VLM:
     """The tuned model of a run folder, ready to answer. Raises RunError when the folder is no finished run.
 
     Features that the training kept are used; with `keep_features` those of further photos are kept beside them. `constrained` holds
-    answers to the task, and open categories to those of the train records unless there are `free_categories`. The rest as in `VLM`.
+    answers to the task, and open categories to those of the train records unless there are `free_categories`; a task is taken as it is.
+    `dtype`: the run's own when left out. The rest as in `VLM`.
     """
     about = read_run(run)
+    about |= {} if dtype is None else {"dtype": dtype}
     keep_freed_memory()
     if about["method"] == "lora":
         from peft import PeftModel
@@ -264,6 +267,8 @@ def load_run(
     else:
         model, processor = load_base(str(run), dtype=about["dtype"], attn_implementation=about["attn_implementation"])
     task = Task.from_dict(about["task"], where=run / "run.json")
+    if constrained is True:
+        constrained = held_to(about, task, free_categories)
     encoder = Encoder(processor, task)
     return VLM(
         model.eval(),
@@ -272,14 +277,14 @@ def load_run(
         max_new_tokens=max_new_tokens,
         name=run.name,
         features=_kept_features(about, model, encoder, keep_features),
-        constrained=_held(about, task, free_categories) if constrained else None,
+        constrained=constrained or None,
         distribution=distribution,
         samples=samples,
         seed=seed,
     )
 
 
-def _held(about: dict[str, Any], task: Task, free_categories: bool) -> Task:
+def held_to(about: dict[str, Any], task: Task, free_categories: bool) -> Task:
     """The task with the categories that answers are held to: its own choices, else those of the records it was trained on."""
     if free_categories:
         return task.without_choices()

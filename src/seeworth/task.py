@@ -119,6 +119,12 @@ class Task:
         by_name = {one.name: one for one in self.fields}
         return tuple(by_name[name] for name in self._names)
 
+    @property
+    def question_fields(self) -> tuple[Field, ...]:
+        """The fields given to the model, in the order of the question."""
+        by_name = {one.name: one for one in self.fields}
+        return tuple(by_name[name] for name in dict.fromkeys(_split_template(self.question)[1]))
+
     def of_kind(self, kind: Kind) -> tuple[Field, ...]:
         """The answer fields of one kind."""
         return tuple(one for one in self.answer_fields if one.kind == kind)

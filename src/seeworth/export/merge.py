@@ -127,7 +127,5 @@ def check_files(folder: Path, model: Any) -> int:
         with safe_open(file, framework="pt") as tensors:
             for name in (name for name, where in files.items() if where == file):
                 if not torch.equal(tensors.get_tensor(name), state[name].detach().cpu()):
-                    raise RunError(
-                        f"{file.name}: {name} is not the merged model's, bit by bit: nothing was exported"
-                    )
+                    raise RunError(f"{file.name}: {name} is not the merged model's, bit by bit: nothing was exported")
     return len(files)

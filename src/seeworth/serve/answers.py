@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..intervals import Abstention, Intervals, abstains, confidence_of, spread_of
-from ..predict.run import line
+from ..predict.lines import line
 from ..record import Prediction, Record
 from ..task import Task
 from .worker import Said

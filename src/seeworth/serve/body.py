@@ -8,7 +8,7 @@ from __future__ import annotations
 import binascii
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from fastapi import Request
 from pydantic import BaseModel, ValidationError
@@ -19,9 +19,11 @@ from ..errors import PhotoError
 from .refused import Refused
 from .schemas import PhotoBody
 
+if TYPE_CHECKING:
+    from python_multipart.multipart import MultipartCallbacks
+
 M = TypeVar("M", bound=BaseModel)
 MOST_WORDS = 10_000  # bytes of a form's field that is no photo
-SHORT = 65_536  # bytes of JSON that the event loop reads itself
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,7 @@ def read_form(kind: str, body: bytes, *, max_photos: int) -> Form:
     return form
 
 
-def parsed(kind: type[M], body: bytes) -> M:
+def parsed(kind: type[M], body: bytes, *, status: int = 422) -> M:
     """JSON -> one of our schemas. Raises Refused that names the place and what is wrong there, and repeats nothing of the body."""
     try:
         return kind.model_validate_json(body)
@@ -72,9 +74,8 @@ def parsed(kind: type[M], body: bytes) -> M:
         first = problem.errors(include_input=False, include_url=False, include_context=False)[0]
         where = ".".join(str(one) for one in first["loc"])[:100]
         code = "bad_json" if first["type"] == "json_invalid" else "bad_request"
-        status = 400 if code == "bad_json" else 422
         message = f"{where or 'the body'}: {first['msg'][:200]}"
-        raise Refused(status, code, message, param=where or None) from problem
+        raise Refused(400 if code == "bad_json" else status, code, message, param=where or None) from problem
 
 
 def from_address(address: str) -> Callable[[], bytes]:
@@ -86,10 +87,9 @@ def from_address(address: str) -> Callable[[], bytes]:
         )
 
     def decode() -> bytes:
-        head, comma, words = address[:200].partition(",")
+        head, comma, _ = address[:200].partition(",")
         if not comma or not head.lower().endswith(";base64"):
             raise PhotoError("bad_data_uri", "the data URI is not of the form data:image/jpeg;base64,...")
-        del words
         try:
             return binascii.a2b_base64(address[len(head) + 1 :].encode("ascii"), strict_mode=True)
         except ValueError as problem:  # binascii.Error, UnicodeEncodeError
@@ -133,7 +133,7 @@ class _Parts:
         self._disposition = b""
         self._spans: list[bytes] = []
 
-    def callbacks(self) -> dict[str, Callable[..., None]]:
+    def callbacks(self) -> MultipartCallbacks:
         """For the parser."""
         return {
             "on_part_begin": self._begin,

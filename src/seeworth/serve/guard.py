@@ -29,6 +29,7 @@ HEADERS = [
     (b"x-content-type-options", b"nosniff"),
     (b"x-frame-options", b"DENY"),
     (b"referrer-policy", b"no-referrer"),
+    (b"permissions-policy", b"camera=(self), microphone=(), geolocation=()"),
     (b"cross-origin-resource-policy", b"same-origin"),
     (b"cache-control", b"no-store"),
 ]
@@ -74,7 +75,7 @@ class _Visit:
 
 
 class Guard:
-    """Wraps the app. `scope["state"]` gets `id`, `notes` (words for the log) and, by the app, `route` (its template).
+    """Wraps the app. `scope["state"]` gets `id`, and `notes` for the log.
 
     Attributes:
         bodies: bytes of bodies in memory. visits: requests under way, those for health and metrics not counted.
@@ -202,7 +203,7 @@ class Guard:
     def _tell(self, visit: _Visit, seconds: float) -> None:
         """One line in the log, without what was in the request; and the counters."""
         state = visit.scope["state"]
-        route = str(state.get("route", "other"))
+        route = str(getattr(visit.scope.get("route"), "path", "other"))
         self.metrics.requests.labels(route, str(visit.status)).inc()
         self.metrics.seconds.labels(route).observe(seconds)
         client = (visit.scope.get("client") or ("-",))[0]

@@ -78,7 +78,7 @@ class GracefulServer(Server):
         self._drain: asyncio.Task[None] | None = None
 
     @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:  # type: ignore[override]
+    def capture_signals(self) -> Iterator[None]:
         """As uvicorn's, without raising the signal once more at the end: the exit status is 0."""
         if threading.current_thread() is not threading.main_thread():
             yield

@@ -15,11 +15,9 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager
 from typing import TypeVar
 
-from ..encode import Example
-from ..record import Record
 from .metrics import Metrics
 from .refused import Refused, too_many
-from .worker import Job, Said, Worker
+from .worker import Job, Said, Work, Worker
 
 T = TypeVar("T")
 MOST_CALLS = 4  # similar photos and occlusions that wait
@@ -83,10 +81,8 @@ class Queue:
         """Do something beside the event loop."""
         return await asyncio.get_running_loop().run_in_executor(self._pool, work)
 
-    async def answer(
-        self, make: Callable[[], tuple[Record, Example]], *, limit: int | None = None, heard: Callable[[list[int]], None] | None = None
-    ) -> Said:
-        """The answer to what `make`, called in a photo thread, makes; see `Job` for the others. Raises what `make` raises."""
+    async def answer(self, make: Callable[[], Work], *, heard: Callable[[list[int]], None] | None = None) -> Said:
+        """The answer to what `make`, called in a photo thread, makes; `heard` is told of its tokens. Raises what `make` raises."""
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Said] = loop.create_future()
         entered, deadline = time.perf_counter(), time.monotonic() + self.timeout
@@ -104,8 +100,7 @@ class Queue:
             try:
                 self.worker.wait_for_room()
                 if not gone:
-                    record, example = make()
-                    job = Job(record, example, deadline, finish, limit, None if heard is None else tell, entered)
+                    job = Job(make(), deadline, finish, None if heard is None else tell, entered)
                     wanted.append(job)
                     job.gone = gone
             finally:

@@ -5,20 +5,24 @@ from __future__ import annotations
 import logging
 import os
 import sys
+from decimal import Decimal
 from ipaddress import ip_address
 from pathlib import Path
 
 import torch
 import uvicorn
+from PIL import Image
 
-from ..encode import Example
-from ..errors import SettingsError
-from ..intervals import NAME, Intervals, read_intervals
+from ..data.dataset import Dataset
+from ..errors import DataError, SettingsError
+from ..intervals import NAME, read_intervals
 from ..predict.vlm import VLM, load_run
 from ..record import Record
+from ..run_folder import read_run
 from ..settings import ServeSettings
-from .app import House, build
+from .app import build
 from .guard import Guard, Rules
+from .house import PHOTO, House
 from .protocol import GracefulServer, patient
 
 KEY = "SEEWORTH_API_KEY"
@@ -36,13 +40,14 @@ def run(settings: ServeSettings) -> None:
     rules = rules_of(settings)
     torch.set_num_threads(threads_of(settings))
     intervals = read_intervals(settings.run) if (settings.run / NAME).is_file() else None
-    serve(load(settings), intervals, settings, rules)
+    _log()
+    model = load(settings)
+    serve(House.of(model, intervals, settings, train_records(settings)), rules)
 
 
-def serve(model: VLM, intervals: Intervals | None, settings: ServeSettings, rules: Rules) -> None:
+def serve(house: House, rules: Rules) -> None:
     """Listen, answer, stop."""
-    _log_to(sys.stderr)
-    house = House.of(model, intervals, settings)
+    settings = house.settings
     guard = Guard(build(house), rules, house.metrics)
     config = uvicorn.Config(
         guard,
@@ -69,7 +74,7 @@ def serve(model: VLM, intervals: Intervals | None, settings: ServeSettings, rule
     socket = config.bind_socket()
     port = socket.getsockname()[1]
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
-    print(f"serving {model.name} on http://{host}:{port} (Ctrl+C stops)", flush=True)
+    print(f"serving {house.model.name} on http://{host}:{port} (Ctrl+C stops)", flush=True)
     server.run(sockets=[socket])
 
 
@@ -146,7 +151,7 @@ def threads_of(settings: ServeSettings) -> int:
 
 
 def load(settings: ServeSettings) -> VLM:
-    """The run, warmed up by a photo."""
+    """The run. Its first answer, to a white photo, is not a client's: what is slow once is done then, and what is broken tells."""
     model = load_run(
         settings.run,
         batch_size=settings.batch_size,
@@ -155,10 +160,25 @@ def load(settings: ServeSettings) -> VLM:
         free_categories=settings.free_categories,
         distribution=settings.distribution and settings.constrained,
     )
+    task = model.encoder.task
+    values = {one.name: (one.choices or ("x",))[0] if one.kind != "number" else Decimal(1) for one in task.question_fields}
+    record = Record("warm-up", PHOTO, values, "warm-up")
+    model.answer_examples([record], [model.encoder.example(record, answer=False, photos=[Image.new("RGB", (64, 64), "white")])])
     return model
 
 
-def _log_to(stream: object) -> None:
+def train_records(settings: ServeSettings) -> list[Record]:
+    """Records whose photos are offered as similar ones; none where the dataset is no longer there."""
+    if not settings.similar:
+        return []
+    try:
+        return list(Dataset.open(Path(read_run(settings.run)["data"])).records("train"))
+    except DataError as problem:
+        log.warning("similar photos are not offered, the train records are not there: %s", problem)
+        return []
+
+
+def _log() -> None:
     """A line each, with its time."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))

@@ -8,8 +8,10 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
+from pydantic.json_schema import models_json_schema
 
 PIXEL = "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAgAAAAICAIAAABLbSncAAAAEklEQVR4nGN4ZGKCFTEMLQkALMY/AS+ohmsAAAAASUVORK5CYII="
+REF = "#/components/schemas/{model}"
 MOST_WORDS = 200_000  # characters of a text; its tokens are counted before they are answered
 
 
@@ -47,7 +49,7 @@ class PhotoInfo(BaseModel):
 
     width: int | None
     height: int | None
-    sha256: str
+    sha256: str | None
     name: str | None
 
 
@@ -111,13 +113,6 @@ class Views(BaseModel):
     occlusion: bool
 
 
-class Abstains(BaseModel):
-    """From where on an answer is doubted: below a confidence, or above a spread."""
-
-    by: Literal["confidence", "spread"]
-    threshold: float
-
-
 class TaskInfo(BaseModel):
     """What this server answers."""
 
@@ -127,7 +122,8 @@ class TaskInfo(BaseModel):
     fields: list[TaskField]
     asks_for: list[str] = Field(description="fields that the question names: send them as values")
     coverage: float | None
-    abstain_below: dict[str, Abstains] | None
+    abstain_below: dict[str, float] | None = Field(description="a field is doubted below this confidence")
+    abstain_above: dict[str, float] | None = Field(description="a field is doubted above this spread, see docs/evaluate.md")
     limits: Bounds
     views: Views
 
@@ -138,7 +134,7 @@ class Like(BaseModel):
     id: str
     similarity: float
     values: dict[str, str | float]
-    photo: str
+    photo: str | None
 
 
 class SimilarFound(BaseModel):
@@ -297,3 +293,28 @@ class Models(BaseModel):
 
     object: Literal["list"]
     data: list[Model]
+
+
+def json_body(kind: type[BaseModel]) -> dict[str, Any]:
+    """The requestBody of an address that reads its JSON itself."""
+    return {"required": True, "content": {"application/json": {"schema": {"$ref": REF.format(model=kind.__name__)}}}}
+
+
+def photo_body(*, one: bool) -> dict[str, Any]:
+    """The requestBody of an address that takes photos, as JSON or as a form."""
+    file = {"type": "string", "contentMediaType": "application/octet-stream", "format": "binary"}
+    form = {"type": "object", "properties": {"photo": file if one else {"type": "array", "items": file}}, "required": ["photo"]}
+    body = json_body(PhotoBody)
+    body["content"]["multipart/form-data"] = {"schema": form}
+    return body
+
+
+def components() -> dict[str, Any]:
+    """Schemas of bodies that FastAPI does not know of."""
+    kinds: list[tuple[type[BaseModel], Literal["validation", "serialization"]]] = [(PhotoBody, "validation"), (ChatBody, "validation")]
+    return dict(models_json_schema(kinds, ref_template=REF)[1]["$defs"])
+
+
+def errors(*more: int, kind: type[BaseModel] = ErrorBody) -> dict[int | str, dict[str, Any]]:
+    """The answers of an address that are none, by status: what the guard and the queue may say, and `more`."""
+    return {status: {"model": kind} for status in (*more, 400, 401, 403, 408, 413, 429, 500, 503, 504)}

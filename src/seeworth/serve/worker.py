@@ -15,7 +15,6 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -30,6 +29,19 @@ from .metrics import Metrics
 log = logging.getLogger("seeworth.serve")
 
 
+class Stopped(Exception):
+    """The server is being stopped: give up what nobody waits for."""
+
+
+@dataclass(frozen=True)
+class Work:
+    """What is asked: a record and its prompt. `limit`: tokens after which a free answer is cut; None for an answer to the task."""
+
+    record: Record
+    example: Example
+    limit: int | None = None
+
+
 @dataclass(eq=False)
 class Job:
     """One answer that somebody waits for.
@@ -37,16 +49,13 @@ class Job:
     Attributes:
         deadline: seconds of `time.monotonic`; nobody waits any longer.
         finish: called once, in the model's thread, with a `Said` or with what went wrong.
-        limit: tokens after which a free answer is cut; None for an answer to the task.
         heard: called with the tokens of a free answer whenever there are more.
         entered: when it was taken, in seconds of `time.perf_counter`. gone: nobody wants the answer any more.
     """
 
-    record: Record
-    example: Example
+    work: Work
     deadline: float
     finish: Callable[[Said | Exception], None]
-    limit: int | None = None
     heard: Callable[[list[int]], None] | None = None
     entered: float = field(default_factory=time.perf_counter)
     gone: bool = False
@@ -59,12 +68,13 @@ class Job:
 
 @dataclass(frozen=True)
 class Said:
-    """An answer: `tokens` of one that is free; seconds that it waited, and that its batch took."""
+    """An answer: `tokens` of one that is free, and whether it was `cut`; seconds that it waited, and that its batch took."""
 
     prediction: Prediction
-    tokens: tuple[int, ...]
     queue: float
     answer: float
+    tokens: tuple[int, ...] = ()
+    cut: bool = False
 
 
 @dataclass(frozen=True)
@@ -136,7 +146,7 @@ class Worker:
         with self._changed:
             self._coming -= 1
             if job is not None:
-                (self._asked if job.limit is None else self._chats).append(job)
+                (self._asked if job.work.limit is None else self._chats).append(job)
             self._changed.notify_all()
 
     def wait_for_room(self) -> None:
@@ -151,13 +161,16 @@ class Worker:
             self._changed.notify_all()
 
     def breathe(self) -> None:
-        """Answer what waits; for a long piece of work in the model's thread, between its parts."""
-        self._ask()
-        self._talk(0.0)
+        """Answer what waits; for a long piece of work in the model's thread, between its parts. Raises Stopped."""
+        if self._stopping:
+            raise Stopped
+        self._round()
 
-    def room_for(self, tokens: int) -> bool:
-        """Whether a prompt and its answer of so many tokens can be answered at all."""
-        return tokens <= self.limits.tokens
+    def _round(self) -> None:
+        """A batch of the task, chats, one call."""
+        self._talk(self._ask())
+        if self._calls:  # nobody else takes from it
+            self._calls.popleft()()
 
     def _run(self) -> None:
         if self.num_threads:
@@ -167,10 +180,7 @@ class Worker:
                 self._changed.wait_for(lambda: bool(self._asked or self._chats or self._calls or self._groups or self._stopping))
                 if not (self._asked or self._chats or self._calls or self._groups):
                     return
-            spent = self._ask()
-            self._talk(spent)
-            with suppress(IndexError):
-                self._calls.popleft()()
+            self._round()
 
     def _ask(self) -> float:
         """Answer one batch of the task; the seconds it took."""
@@ -193,7 +203,7 @@ class Worker:
             if line[0].over:
                 self._drop(line.popleft())
                 continue
-            length = len(line[0].example.input_ids) + (line[0].limit or answer)
+            length = len(line[0].work.example.input_ids) + (line[0].work.limit or answer)
             longest = max(longest, length)
             alone = self._border is not None and length > self._border
             if taken and (alone or longest * (len(taken) + 1) > tokens):
@@ -210,7 +220,7 @@ class Worker:
     def _answer(self, jobs: Sequence[Job]) -> None:
         start = time.perf_counter()
         try:
-            found = self.model.answer_examples([job.record for job in jobs], [job.example for job in jobs])
+            found = self.model.answer_examples([job.work.record for job in jobs], [job.work.example for job in jobs])
         except Exception as problem:
             if len(jobs) > 1:
                 log.warning("a batch of %d failed and is answered one by one: %s: %s", len(jobs), type(problem).__name__, problem)
@@ -223,7 +233,7 @@ class Worker:
         self.metrics.batch(len(jobs), seconds)
         self.seconds_each += 0.2 * (seconds / len(jobs) - self.seconds_each)
         for job, one in zip(jobs, found, strict=True):
-            job.finish(Said(one, (), start - job.entered, seconds))
+            job.finish(Said(one, start - job.entered, seconds))
 
     def _talk(self, seconds: float) -> None:
         """Go on with chats: at least a pass, then for so many seconds while others wait, until none does or all is said otherwise."""
@@ -238,11 +248,11 @@ class Worker:
     def _admit(self) -> None:
         """A new group of the chats that wait, in the room that the running ones leave."""
         running = [job for group in self._groups for job in group.jobs]
-        used = sum(len(job.example.input_ids) + (job.limit or 0) for job in running)
+        used = sum(len(job.work.example.input_ids) + (job.work.limit or 0) for job in running)
         rows = self.limits.rows - len(running)
         with self._changed:
             first = self._chats[0] if self._chats else None
-            if first is None or (running and len(first.example.input_ids) + (first.limit or 0) > self.limits.tokens - used):
+            if first is None or (running and len(first.work.example.input_ids) + (first.work.limit or 0) > self.limits.tokens - used):
                 return
             jobs = self._take(self._chats, rows, self.limits.tokens - used, 0)
             self._changed.notify_all()
@@ -251,8 +261,8 @@ class Worker:
 
     def _begin(self, jobs: list[Job]) -> _Group:
         pad: Any = self.model.encoder.processor.tokenizer.pad_token_id
-        limits = [job.limit or 0 for job in jobs]
-        batch = Batch(self.model.model, [job.example for job in jobs], [None] * len(jobs), max_new_tokens=limits, pad_id=pad)
+        limits = [job.work.limit or 0 for job in jobs]
+        batch = Batch(self.model.model, [job.work.example for job in jobs], [None] * len(jobs), max_new_tokens=limits, pad_id=pad)
         return _Group(jobs, batch, batch.steps(), time.perf_counter(), [0] * len(jobs))
 
     def _step(self, group: _Group) -> None:
@@ -285,4 +295,5 @@ class Worker:
     def _said(self, job: Job, group: _Group, said: Sequence[int]) -> Said:
         text = self.model.encoder.processor.tokenizer.decode(said, skip_special_tokens=True).strip()
         now = time.perf_counter()
-        return Said(Prediction(job.record.id, text, 0.0), tuple(said), group.started - job.entered, now - group.started)
+        cut = len(said) >= (job.work.limit or 0)
+        return Said(Prediction(job.work.record.id, text, 0.0), group.started - job.entered, now - group.started, tuple(said), cut)

@@ -259,6 +259,8 @@ class EvaluateSettings:
     """How photos are spoilt, separated by commas: blank, swapped (another record's), same_category, blur (a ladder), text (no photo)."""
     allow_ungrounded: bool = False
     """End with status 0 although the answers do not come from the photo."""
+    occlusion: int = 0
+    """Records of the gallery, at most 24, whose photos are covered part by part to see what the answer hangs on; 37 answers each."""
     slices: str = ""
     """Columns by whose values figures are given once more, separated by commas."""
     baselines: Literal["all", "cheap"] = "all"

@@ -24,6 +24,7 @@ from ..record import Prediction, Record, write_predictions
 from ..task import Task
 from .core import Baseline
 from .grounding import JUDGED, LABELS, label_of
+from .occlusion import Cover
 from .show import watched
 
 LADDER = (2, 6, 18)  # % of the shorter side: small print, shape, and all but the colours are gone
@@ -32,11 +33,13 @@ MODES = (*LABELS, "blur")
 
 @dataclass(frozen=True)
 class Rivals:
-    """What a loaded model can give to baselines: what its vision tower sees, and itself before fine-tuning; why one is not there."""
+    """What a loaded model can give besides its answers: to baselines what its vision tower sees, and itself before fine-tuning, and why
+    one is not there; and a map of what its answer to a record hangs on."""
 
     see: See | None = None
     before: Predictor | None = None
     left_out: tuple[str, ...] = ()
+    cover: Cover | None = None
 
 
 @dataclass(frozen=True)
@@ -60,7 +63,7 @@ class Asker:
 
 
 def modes_of(words: str) -> list[str]:
-    """"blank,text" -> its modes. Raises SettingsError for one that there is not, or when none is left that the verdict hangs on."""
+    """ "blank,text" -> its modes. Raises SettingsError for one that there is not, or when none is left that the verdict hangs on."""
     found = [one.strip() for one in words.split(",") if one.strip()]
     if strange := [one for one in found if one not in MODES]:
         raise SettingsError(f"grounding_modes: {strange[0]!r} is none, expected some of {', '.join(MODES)}")

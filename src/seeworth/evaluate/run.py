@@ -27,6 +27,7 @@ from ..task import Task
 from .asked import Asker, Rivals, ask_baselines, ask_modes, modes_of
 from .core import Answers, evaluate
 from .folder import check_output, evaluation_folder, file_hash, write_manifest, write_thumbnail
+from .occlusion import check_occlusion, occlusion_step
 from .show import show
 from .slices import column_of
 from .steps import add_unsure, check_settings, comparison_step, intervals_step, keep_with_run, say, shown_ids
@@ -63,6 +64,7 @@ def run(
     inputs = read_inputs(settings)
     check_output(output, overwrite=settings.overwrite)
     other = check_settings(settings, inputs.task, inputs.records)
+    check_occlusion(settings.occlusion)
     for warning in inputs.warnings:
         console.print(f"Warning: {warning}", style="bold red", markup=False)
     if inputs.run and predictor is None:
@@ -78,10 +80,11 @@ def run(
             distribution=settings.distribution,
         )
         rivals = _rivals(settings, inputs.run, predictor)
+    rivals = rivals or Rivals()
     train = _trained_on(settings, inputs)
     with evaluation_folder(output, overwrite=settings.overwrite) as folder:
         started = time.perf_counter()
-        answers = _answers(settings, inputs, predictor, rivals or Rivals(), Asker(folder, console))
+        answers = _answers(settings, inputs, predictor, rivals, Asker(folder, console))
         if (kept := getattr(predictor, "features", None)) is not None:
             console.print(kept.words(), highlight=False, markup=False)
         measured = evaluate(
@@ -92,6 +95,9 @@ def run(
         measured["comparison"] = comparison_step(*known, other)
         measured["intervals"] = intervals_step(*known, ask=_validation(predictor, Asker(folder, console)), folder=folder, run=inputs.run)
         add_unsure(measured, inputs.task, inputs.records, answers.model, folder)
+        measured["occlusion"] = occlusion_step(
+            settings.occlusion, inputs.task, inputs.records, measured["gallery"], rivals.cover, folder=folder, console=console
+        )
         _thumbnails(inputs.records, shown_ids(measured), folder)
         if inputs.run and (inputs.run / "log.jsonl").exists():
             (folder / "log.jsonl").write_bytes((inputs.run / "log.jsonl").read_bytes())
@@ -142,13 +148,19 @@ def read_inputs(settings: EvaluateSettings) -> Inputs:
 
 
 def _rivals(settings: EvaluateSettings, run: Path, model: Any) -> Rivals:
-    """The baselines that the loaded model itself makes; torch is loaded already."""
+    """What the loaded model gives besides its answers; torch is loaded already."""
+    from ..encode import photo_of
+    from ..predict.occlusion import occlude
+
+    def cover(record: Record) -> dict[str, Any]:
+        return occlude(model, photo_of(record), record=record).to_dict()
+
     if settings.baselines == "cheap":
-        return Rivals(left_out=("Baselines that ask the model were left out: baselines is cheap.",))
+        return Rivals(left_out=("Baselines that ask the model were left out: baselines is cheap.",), cover=cover)
     from ..predict.own_eyes import before, sees
 
     (see, blind), (untuned, tuned_only) = sees(model, run), before(model, run)
-    return Rivals(see, untuned, tuple(why for why in (blind, tuned_only) if why))
+    return Rivals(see, untuned, tuple(why for why in (blind, tuned_only) if why), cover)
 
 
 def _trained_on(settings: EvaluateSettings, inputs: Inputs) -> list[Record]:

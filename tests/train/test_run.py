@@ -124,6 +124,7 @@ def test_lora_trains_saves_and_loads_on_a_pretrained_folder(data: Path, tmp_path
     train(settings(data, out, model=str(tmp_path / "base"), max_steps=3, lora_rank=4, num_crops=2))
     assert {"adapter_model.safetensors", "adapter_config.json", "run.json"} <= {path.name for path in out.iterdir()}
     assert not (out / "model.safetensors").exists()
+    assert (out / "adapter_model.safetensors").stat().st_mode == (out / "README.md").stat().st_mode  # whoever reads one reads the other
     names = load_file(out / "adapter_model.safetensors")
     for part in ("self_attn.qkv_proj", "img_projection.0", "vision_model.encoder.layers.0.self_attn.q_proj"):
         assert any(part in name for name in names), part

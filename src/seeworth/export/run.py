@@ -20,6 +20,7 @@ import torch
 
 from ..errors import RunError, SettingsError, told_as
 from ..evaluate.folder import file_hash
+from ..files import share_tensors
 from ..intervals import NAME as INTERVALS
 from ..predict.vlm import VLM, load_base, load_run, pick_dtype
 from ..run_folder import MANIFEST as RUN
@@ -247,6 +248,7 @@ def _finish(work: Work, probes: Probes) -> None:
         "notes": work.notes,
     }
     (work.folder / "README.md").write_text(export_card(work.about, content, evaluated), encoding="utf-8")
+    share_tensors(work.folder, work.folder / "README.md")
     write_manifest(work.folder, content)
 
 

@@ -14,6 +14,7 @@ from safetensors import SafetensorError
 from ..data.dataset import Dataset
 from ..encode import Encoder
 from ..errors import RunError, told_as
+from ..files import share_tensors
 from ..settings import TrainSettings, to_plain
 from .card import model_card
 from .loop import Trainer
@@ -52,3 +53,4 @@ def write_result(out: Path, model: Any, encoder: Encoder, about: dict[str, Any])
         (out / "settings.yaml").write_text(yaml.safe_dump(about["settings"], sort_keys=False, allow_unicode=True), encoding="utf-8")
         encoder.task.save(out / "task.yaml")
         (out / "README.md").write_text(model_card(about), encoding="utf-8")
+        share_tensors(out, out / "README.md")

@@ -243,6 +243,8 @@ class PredictSettings:
     """With constrained: any words as a category, not only the task's choices or those of the train records."""
     distribution: bool = True
     """With constrained: tell how likely each category and number was, not only the likeliest."""
+    samples: int = 0
+    """Answers drawn beside the likeliest, from one reading of the prompt; without distribution they tell how likely each value was."""
     decode_threads: int = 0
     """Threads that read and decode photos ahead of the model; 0 takes one for each processor, at most 8."""
     engine: Literal["local", "ray"] = "local"
@@ -291,10 +293,12 @@ class EvaluateSettings:
     """With constrained: any words as a category, not only the task's choices or those of the train records."""
     distribution: bool = True
     """With constrained: tell how likely each category and number was, not only the likeliest."""
+    samples: int = 0
+    """Answers drawn beside the likeliest, from one reading of the prompt; without distribution they tell how likely each value was."""
     bootstrap: int = 2000
     """Resamples of groups behind each 95 % interval."""
     seed: int = 0
-    """Of the resampling and of the photo swap."""
+    """Of the resampling, of the photo swap and of the samples."""
     against: Path | None = None
     """A run that was evaluated, an evaluation folder or a predictions.jsonl: the same records are compared, paired."""
     calibrate: bool = True

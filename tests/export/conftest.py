@@ -16,6 +16,7 @@ import torch
 from PIL import Image
 
 from seeworth.data.dataset import Dataset, Row, prepare_folder, store_photo, write_dataset
+from seeworth.export.run import run as export
 from seeworth.phi3v import Phi3VForCausalLM
 from seeworth.phi3v.tiny import make_tiny, tiny_config
 from seeworth.predict.vlm import load_run
@@ -66,9 +67,10 @@ def make_data(folder: Path, rows: int = 264, train_rows: int = 48, validation: i
     lines = []
     for number in range(rows):
         colour = list(COLOURS)[number % 4]
-        name, sha256 = store_photo(folder, photo(COLOURS[colour], number), "png")
+        data = photo(COLOURS[colour], number)
+        name, sha256 = store_photo(folder, data, "png")
         split = "train" if number < train_rows else "validation" if number < train_rows + validation else "test"
-        width, height = Image.open(folder / name).size
+        width, height = Image.open(io.BytesIO(data)).size
         price = Decimal(100 * (number % 4 + 1) + number % 10)
         values = {"title": f"{colour} Sheet {number % 7}", "category3_code": colour.upper(), "full_price": price}
         lines.append(Row(f"r{number}", name, f"g{number}", split, width, height, sha256, "0" * 16, values))  # type: ignore[arg-type]
@@ -118,3 +120,19 @@ def words() -> Callable[..., list[str]]:
 
 def manifest(folder: Path) -> dict[str, Any]:
     return dict(json.loads((folder / "export.json").read_text()))
+
+
+@pytest.fixture(scope="session")
+def merged(home: Home, lora: Path) -> Path:
+    """The merged export of the LoRA run: do not change it."""
+    out = home.folder / "merged"
+    export(home.export(lora, out, merge=True))
+    return out
+
+
+@pytest.fixture(scope="session")
+def adapter(home: Home, lora: Path) -> Path:
+    """Its export as an adapter: do not change it."""
+    out = home.folder / "adapter"
+    export(home.export(lora, out))
+    return out

@@ -1,10 +1,11 @@
 """The API that the page speaks to, played: answers by the photo's mean colour, at once, and faults on demand.
 
-It says what /work's `seeworth serve` says, in the same form, without a model; a test holds the two against each other.
+It says what `seeworth serve` says, in the same form, without a model; a test holds the two against each other.
 """
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hashlib
 import io
@@ -37,8 +38,10 @@ PRODUCT = {
         {"name": "category3_code", "kind": "category", "unit": None, "choices": list(COLOURS)},
         {"name": "full_price", "kind": "number", "unit": "USD", "choices": None},
     ],
+    "asks_for": [],
     "coverage": 0.9,
     "abstain_below": {"category3_code": 0.8},
+    "abstain_above": {},
     "limits": {"max_bytes": 400_000, "max_pixels": 4_000_000, "max_photos": 16},
     "views": {"similar": True, "occlusion": True},
 }
@@ -51,7 +54,8 @@ class FakeApi:
     Attributes:
         task: of /v1/task. title: of every answer. key: when it is not empty, it is asked for.
         faults: (status, headers, code, message), each answered to one predict, in turn, in place of an answer.
-        held: while it is set, predict waits. most: requests to predict at a time that were seen.
+        held: while it is set, predict waits. asked: paths, in turn. sizes, weights, told: pixels, bytes and further words of each photo.
+        now, most: requests to predict under way, and the most at a time that were.
     """
 
     task: dict[str, Any] = field(default_factory=lambda: dict(PRODUCT))
@@ -62,9 +66,10 @@ class FakeApi:
     asked: list[str] = field(default_factory=list)
     sizes: list[tuple[int, int]] = field(default_factory=list)
     weights: list[int] = field(default_factory=list)
+    told: list[dict[str, str]] = field(default_factory=list)
     most: int = 0
     address: str = ""
-    _now: int = 0
+    now: int = 0
 
     def app(self) -> Starlette:
         routes = [
@@ -92,18 +97,16 @@ class FakeApi:
         return self._barred(request) or JSONResponse(self.task)
 
     async def predict(self, request: Request) -> Response:
-        import asyncio
-
         if barred := self._barred(request):
             return barred
-        self._now += 1
-        self.most = max(self.most, self._now)
+        self.now += 1
+        self.most = max(self.most, self.now)
         try:
-            form = await request.form()
-            name, data = form["photo"].filename, await form["photo"].read()
+            async with request.form() as form:
+                name, data = form["photo"].filename, await form["photo"].read()
+                self.told.append({key: str(value) for key, value in form.items() if key != "photo"})
             while self.held.is_set():
                 await asyncio.sleep(0.01)
-            await asyncio.sleep(0)
             if self.faults:
                 status, headers, code, message = self.faults.pop(0)
                 return refusal(status, code, message, headers)
@@ -118,7 +121,7 @@ class FakeApi:
             about |= {"width": photo.width, "height": photo.height}
             return JSONResponse({"model": self.task["model"], "predictions": [self.answer(photo) | {"photo": about}]})
         finally:
-            self._now -= 1
+            self.now -= 1
 
     def answer(self, photo: Image.Image) -> dict[str, Any]:
         """By the nearest colour; grey photos are unsure, and yellow ones cannot be read in full."""
@@ -174,7 +177,6 @@ class FakeApi:
 HEADERS = {
     "Content-Security-Policy": "default-src 'self'; img-src 'self' blob: data:; object-src 'none'; base-uri 'none'; frame-ancestors 'none'; form-action 'self'",
     "X-Content-Type-Options": "nosniff",
-    "Permissions-Policy": "camera=(self)",
     "Cache-Control": "no-store",
 }
 

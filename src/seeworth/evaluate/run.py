@@ -79,6 +79,8 @@ def run(
             constrained=settings.constrained,
             free_categories=settings.free_categories,
             distribution=settings.distribution,
+            samples=settings.samples,
+            seed=settings.seed,
         )
         rivals = _rivals(settings, inputs.run, predictor)
     rivals = rivals or Rivals()

@@ -20,10 +20,11 @@ from ..errors import RunError
 from ..predict.vlm import VLM
 from ..record import Record
 
-TOLERANCE = {"float32": 1e-3, "float16": 0.1, "bfloat16": 0.5}
-"""Largest difference of a logit, in standard deviations, by the coarser dtype of the two. See docs/export.md for what was measured."""
-MEAN_TOLERANCE = {"float32": 1e-4, "float16": 0.02, "bfloat16": 0.1}
-"""Root mean square of the differences, in the same unit."""
+TOLERANCE = {"float32": 1e-3, "float16": 0.05, "bfloat16": 0.25}
+"""Largest difference of a logit, in standard deviations, by the coarser dtype of the two. Measured, 32 layers of random
+weights: 2e-6, 0.005 and 0.035, products in 4 bits 0.043; docs/export.md."""
+MEAN_TOLERANCE = {"float32": 1e-4, "float16": 0.01, "bfloat16": 0.05}
+"""Root mean square of the differences, in the same unit; measured 3e-7, 0.001 and 0.0075."""
 _COARSE = ("float32", "float16", "bfloat16")
 
 

@@ -6,14 +6,14 @@ The name, the token and what stands there already are looked at first, before ho
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
-import httpx
-from huggingface_hub import CommitOperationAdd, HfApi, constants, get_token
+from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, constants, get_token
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, RepositoryNotFoundError
 from huggingface_hub.utils._validators import validate_repo_id
 
@@ -21,7 +21,9 @@ from ..errors import RunError, SettingsError
 from ..run_folder import MANIFEST as RUN
 from .folder import MANIFEST
 
+NETWORK: tuple[type[Exception], ...] = (OSError, ValueError, RuntimeError, *HfHubHTTPError.__bases__)  # of whichever HTTP library
 OWN_TO_A_REPOSITORY = {".gitattributes"}
+WEIGHTS = ("*.safetensors", "*.safetensors.index.json", "pytorch_model*", "adapter_config.json")
 
 
 @dataclass(frozen=True)
@@ -82,9 +84,13 @@ def _look(api: HfApi, name: str, *, public: bool, overwrite: bool) -> None:
         return
     if not found.private and not public:
         raise SettingsError(f"push {name}: that repository is public already: add --public, or name another")
-    files = sorted({one.rfilename for one in found.siblings or []} - OWN_TO_A_REPOSITORY)
+    files = sorted(set(_files(found)) - OWN_TO_A_REPOSITORY)
     if files and not overwrite:
         raise SettingsError(f"push {name}: that repository holds {len(files)} files ({files[0]}, ...): name another, or add --overwrite")
+
+
+def _files(found: Any) -> list[str]:
+    return [str(one.rfilename) for one in found.siblings or []]
 
 
 def upload(target: Target, folder: Path, manifest: Mapping[str, Any]) -> str:
@@ -94,9 +100,16 @@ def upload(target: Target, folder: Path, manifest: Mapping[str, Any]) -> str:
     """
     with _told(target.name, f"was not uploaded; the export in {folder} is whole, and the same command uploads it"):
         address = target.api.create_repo(target.name, private=target.private, exist_ok=True)
-        files = [CommitOperationAdd(name, _content(folder, name)) for name in (*manifest["files"], MANIFEST)]
-        target.api.create_commit(target.name, files, commit_message="Export by seeworth")
+        names = [*manifest["files"], MANIFEST]
+        changes: list[Any] = [CommitOperationAdd(name, _content(folder, name)) for name in names]
+        changes += [CommitOperationDelete(name) for name in stale(_files(target.api.model_info(target.name)), names)]
+        target.api.create_commit(target.name, changes, commit_message="Export by seeworth")
     return str(address)
+
+
+def stale(there: Iterable[str], ours: Collection[str]) -> list[str]:
+    """Weights of an earlier upload that the new ones do not replace, and that loaders would take in their place."""
+    return sorted(name for name in there if name not in ours and any(fnmatch(name, pattern) for pattern in WEIGHTS))
 
 
 def _content(folder: Path, name: str) -> Path | bytes:
@@ -118,5 +131,6 @@ def _told(name: str, what: str) -> Iterator[None]:
         yield
     except HfHubHTTPError as problem:
         raise RunError(f"{name} {what}: the Hub answers {problem.response.status_code} {problem.server_message or ''}") from problem
-    except (OSError, ValueError, httpx.HTTPError) as problem:
-        raise RunError(f"{name} {what}: {type(problem).__name__}: {problem}") from problem
+    except NETWORK as problem:
+        first = problem.__cause__ or problem  # of an upload the library says which file, its cause says why
+        raise RunError(f"{name} {what}: {problem} ({type(first).__name__}: {first})") from problem

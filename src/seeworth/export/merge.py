@@ -84,7 +84,8 @@ def _formula(weight: Tensor, file: Any, name: str, config: LoraConfig) -> Tensor
     if not config.use_dora:
         return made
     magnitude: Tensor = file.get_tensor(f"{PREFIX}{name}.lora_magnitude_vector").to(weight.device).float()
-    return made * (magnitude / torch.linalg.vector_norm(made, dim=1))[:, None]
+    lengths: Tensor = torch.linalg.vector_norm(made, dim=1)
+    return made * (magnitude / lengths)[:, None]
 
 
 def _agree(found: Tensor, expected: Tensor, name: str) -> float:
@@ -126,7 +127,5 @@ def check_files(folder: Path, model: Any) -> int:
         with safe_open(file, framework="pt") as tensors:
             for name in (name for name, where in files.items() if where == file):
                 if not torch.equal(tensors.get_tensor(name), state[name].detach().cpu()):
-                    raise RunError(
-                        f"{file.name}: {name} is not the merged model's, bit by bit: it was written wrongly, nothing was exported"
-                    )
+                    raise RunError(f"{file.name}: {name} is not the merged model's, bit by bit: nothing was exported")
     return len(files)

@@ -15,7 +15,7 @@ from ..data.draw.catalogue import plan
 from ..data.draw.scene import draw
 from ..encode import photos_of
 from ..errors import DataError, PhotoError, SettingsError, TaskError
-from ..predict.run import find_records
+from ..predict.inputs import open_inputs
 from ..record import Record, Split
 from ..settings import PredictSettings
 from ..task import Task
@@ -37,14 +37,14 @@ def find_probes(about: Mapping[str, Any], task: Task, *, count: int, photos: Pat
     Args:
         about: what run.json says. scratch: folder for drawn photos.
 
-    Raises SettingsError for fewer than one, DataError when the photos given cannot be read, TaskError when the question needs more
-    than a photo.
+    Raises SettingsError for fewer than one, DataError when the photos given cannot be read, TaskError when photos are drawn and the
+    question names more than a photo.
     """
     if count < 1:
         raise SettingsError(f"probes is 1 or more, found {count}: without one nothing is proven")
     if photos is not None:
-        found = find_records(PredictSettings(model="", input=photos, split="test"))
-        return Probes(_readable(spread(_askable(found, task), count), photos), "the photos given")
+        given = [one.record for one in open_inputs(PredictSettings(model="", input=photos), task) if not one.refused and not one.data]
+        return Probes(_readable(spread(given, count), photos), "the photos given")
     try:
         dataset = Dataset.open(Path(str(about["data"])))
         splits: tuple[Split, ...] = ("test", "validation")
@@ -53,7 +53,8 @@ def find_probes(about: Mapping[str, Any], task: Task, *, count: int, photos: Pat
                 return Probes(_readable(spread(records, count), dataset.folder), f"the {split} split of the run's dataset")
     except (DataError, OSError) as problem:
         print(f"photos are drawn for the proof, the run's dataset is not there: {problem}", file=sys.stderr)
-    return Probes(_askable(drawn(count, scratch), task), "photos drawn for the proof")
+    _need_no_values(task)
+    return Probes(drawn(count, scratch), "photos drawn for the proof")
 
 
 def spread(records: Sequence[Record], count: int) -> list[Record]:
@@ -74,15 +75,11 @@ def drawn(count: int, folder: Path) -> list[Record]:
     return found
 
 
-def _askable(records: list[Record], task: Task) -> list[Record]:
-    """The records, when the question can be asked of them. Raises TaskError."""
-    for record in records:
-        if record.turns is None:
-            try:
-                task.prompt(record.values)
-            except TaskError as problem:
-                raise TaskError(f"the question needs more than a photo ({problem}): give --photos a dataset folder") from problem
-    return records
+def _need_no_values(task: Task) -> None:
+    """Raises TaskError when the question cannot be asked of a photo alone."""
+    if asked := task.question_fields:
+        names = ", ".join(one.name for one in asked)
+        raise TaskError(f"the question names {names}, which a drawn photo has not: give --photos a table or a dataset folder")
 
 
 def _readable(records: list[Record], where: Path) -> list[Record]:

@@ -75,10 +75,9 @@ const make = (tag, properties = {}, ...children) => {
 
 // Tables: a button in each column's head sorts, a third press gives the first order back. What has no value stays at the end. A table
 // whose columns mix units is data-unsorted; one that another script looks after is data-own.
-const compare = (one, other) => {
-  if (typeof one === "number" && typeof other === "number") return one - other;
-  return String(one).localeCompare(String(other), undefined, { numeric: true });
-};
+const alphabet = new Intl.Collator(undefined, { numeric: true });
+const compare = (one, other) =>
+  typeof one === "number" && typeof other === "number" ? one - other : alphabet.compare(String(one), String(other));
 const ordered = (rows, key, way) => {
   const keyed = rows.map((row) => [key(row), row]);
   const known = keyed.filter(([value]) => value !== null).sort(([one], [other]) => way * compare(one, other));

@@ -8,7 +8,7 @@ records, of fields or of probabilities.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -52,12 +52,21 @@ class Batch:
         walks: the constraint of each prompt; None for one that is free.
         max_new_tokens: a free answer is cut there, all at the same length or each at its own. A constrained one ends by itself.
         pad_id: fills up what is short.
+        pick: (rows, their logits) -> the next token of each; the likeliest when left out.
     """
 
     def __init__(
-        self, model: Any, examples: Sequence[Example], walks: Sequence[Walk | None], *, max_new_tokens: int | Sequence[int], pad_id: int
+        self,
+        model: Any,
+        examples: Sequence[Example],
+        walks: Sequence[Walk | None],
+        *,
+        max_new_tokens: int | Sequence[int],
+        pad_id: int,
+        pick: Callable[[Sequence[Row], Tensor], list[int]] | None = None,
     ) -> None:
         self.model = model
+        self.pick = pick or _likeliest
         self.pad_id = pad_id
         self.device: torch.device = model.device
         limits = [max_new_tokens] * len(examples) if isinstance(max_new_tokens, int) else max_new_tokens
@@ -167,7 +176,7 @@ class Batch:
         if bound:
             allowed = np.stack([row.walk.allowed() for at in bound if (row := rows[at]).walk is not None])
             logits[bound] = logits[bound].masked_fill(~self._there(allowed), -torch.inf)
-        for row, token in zip(rows, logits.argmax(-1).tolist(), strict=True):
+        for row, token in zip(rows, self.pick(rows, logits), strict=True):
             if row.finished:
                 continue
             if token in self.ends:
@@ -188,6 +197,11 @@ class Batch:
             return False
         before = max(row.used - row.shift for row in rows)
         return before <= self.border < max(row.used - row.shift + len(row.pending) for row in rows)
+
+
+def _likeliest(rows: Sequence[Row], logits: Tensor) -> list[int]:
+    found: list[int] = logits.argmax(-1).tolist()
+    return found
 
 
 def plain(model: Any) -> Any:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import RunError, SeeworthError
+from ..phi3v import Phi3VError
 from ..settings import PredictSettings
 from ..task import Task
 from .inputs import Engine
@@ -40,7 +41,7 @@ class OnNode:
             if known.about != self.about:
                 raise RunError(f"{self.settings.model} is another model here than where predict was started")
             return Local(Tuned(known.load(self.held)), known.intervals, self.settings.decode_threads)
-        except (SeeworthError, OSError) as problem:
+        except (SeeworthError, Phi3VError, OSError) as problem:
             raise RunError(f"{problem}; with --engine ray the model must lie on every node under the same path") from problem
 
 

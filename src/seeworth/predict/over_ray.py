@@ -47,7 +47,7 @@ STILL = 1800.0  # seconds in which nothing at all moves, after which the run is 
 class Actors(NamedTuple):
     """How many actors (None: as many as the cluster has room for), and what each takes of a node."""
 
-    count: int | None
+    number: int | None
     cpus: int
     gpus: float
 
@@ -108,7 +108,7 @@ def shape(nodes: Sequence[Mapping[str, float]], actors: int, gpus: float | None)
     return Actors(count, max(1, min(able) // math.ceil(count / len(able))), 0.0)
 
 
-class Windows(Datasource):  # type: ignore[misc]
+class Windows(Datasource):
     """What `write_windows` wrote, with the photos' bytes: one read task a window. Read on this machine, where the photos are."""
 
     def __init__(self, spool: Path, count: int) -> None:
@@ -141,31 +141,32 @@ class Answerer:
     """
 
     def __init__(self, make: Callable[[], Engine]) -> None:
-        from ..phi3v import Phi3VError  # here: the machine that sends photos loads no torch
-
-        self._fixable = (SeeworthError, Phi3VError, OSError)
         self._engine: Engine | None = None
         self._problem = ""
         try:
             self._engine = make()
-        except self._fixable as problem:
+        except (SeeworthError, OSError) as problem:
             self._problem = str(problem)
 
     def __call__(self, batch: pa.Table) -> pa.Table:
         lines: list[str] = []
-        try:
-            for row in batch.to_pylist() if self._engine else []:
-                lines += [json.dumps(line) for line in self._engine(iter(unpacked(row)))]  # type: ignore[misc]
-        except self._fixable as problem:
-            self._problem = str(problem)
+        if self._engine is not None:
+            try:
+                for row in batch.to_pylist():
+                    lines += [json.dumps(line) for line in self._engine(iter(unpacked(row)))]
+            except (SeeworthError, OSError) as problem:
+                self._problem = str(problem)
         told = f"node {ray.util.get_node_ip_address()}: {self._problem}" if self._problem else ""
         return pa.Table.from_pylist([{"lines": lines, "problem": told}], ANSWERS)
 
 
 def _answers(make: Callable[[], Engine], windows: Windows, actors: Actors) -> Iterator[dict[str, Any]]:
     """The lines, window by window as they are done."""
-    data = read_datasource(windows, override_num_blocks=windows.count, num_cpus=0, concurrency=min(READERS, os.cpu_count() or 1))
-    pool = ActorPoolStrategy(size=actors.count) if actors.count else ActorPoolStrategy(min_size=1, initial_size=_initial(actors))
+    readers = min(READERS, windows.count, os.cpu_count() or 1)
+    data = read_datasource(windows, override_num_blocks=windows.count, num_cpus=0, concurrency=readers)
+    # never a pool of a fixed size: when a node is lost and none comes in its place, its actor can start again only where another one ends
+    at_once = min(actors.number or _initial(actors), windows.count)
+    pool = ActorPoolStrategy(min_size=1, max_size=actors.number and at_once, initial_size=at_once)
     answered = data.map_batches(
         Answerer,
         fn_constructor_args=(make,),
@@ -187,7 +188,7 @@ def _told(lines: Iterator[dict[str, Any]]) -> Iterator[dict[str, Any]]:
     try:
         yield from lines
     except (ray.exceptions.RayError, ExecutionTimeoutError) as problem:
-        raise RunError(f"Ray gave up: {_reason(problem)}; all it says is in its logs, in {_logs()}") from problem
+        raise RunError(f"Ray gave up: {_reason(problem)}; its logs, in session_latest/logs of its folder, say more") from problem
 
 
 def _reason(problem: BaseException) -> str:
@@ -262,8 +263,3 @@ def _nodes() -> list[dict[str, float]]:
 def _initial(actors: Actors) -> int:
     """As many as there are GPUs for now; more come when the cluster grows."""
     return max(1, sum(int(node.get("GPU", 0) / actors.gpus) for node in _nodes()))
-
-
-def _logs() -> str:
-    node = ray._private.worker._global_node
-    return node.get_logs_dir_path() if node else "/tmp/ray"

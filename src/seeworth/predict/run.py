@@ -132,13 +132,13 @@ def _account(settings: PredictSettings, journal: Journal) -> None:
 
 def _asked(settings: PredictSettings, known: Named, inputs: Inputs) -> dict[str, Any]:
     """All that decides what lines say; how many are answered together, and by which engine, does not, but for the last bits."""
-    names = ("max_new_tokens", "constrained", "free_categories", "distribution")
+    names = ("max_new_tokens", "constrained", "free_categories", "distribution", "samples")
     model = {f"model {name}": one for name, one in known.about.items()}
     return model | {f"input {name}": one for name, one in inputs.about.items()} | {name: getattr(settings, name) for name in names}
 
 
 def _check(settings: PredictSettings) -> None:
-    limits = {"batch_size": (1, 65536), "max_new_tokens": (1, 2**20), "decode_threads": (0, 512)}
+    limits = {"batch_size": (1, 65536), "max_new_tokens": (1, 2**20), "decode_threads": (0, 512), "samples": (0, 1024)}
     for name, (low, high) in limits.items():
         if not low <= getattr(settings, name) <= high:
             raise SettingsError(f"{name} is {getattr(settings, name)}: expected {low} to {high}")

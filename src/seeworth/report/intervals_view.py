@@ -76,8 +76,8 @@ def _reliability(field: str, data: Content) -> dict[str, Any]:
     points, rows = [], []
     for one in data["bins"]:
         found = Estimate.from_dict(one["accuracy"])
-        ends = " to ".join(number(one[end], "share") for end in ("from", "to"))
-        rows.append({"says": number(one["confidence"], "share"), "ends": ends, **cell(one["accuracy"], "share")})
+        ends = " to ".join(f"{100 * one[end]:.2f}" for end in ("from", "to"))
+        rows.append({"says": f"{100 * one['confidence']:.2f} %", "ends": ends, **cell(one["accuracy"], "share")})
         words = f"says {number(one['confidence'], 'share')}, right {number(found.value, 'share')} ({interval(found, 'share')}) of {found.n}"
         points.append((100 * one["confidence"], charts.Bar("", 100 * found.value, 100 * found.low, 100 * found.high, words)))
     axes = {"x_axis": f"confidence in {field}, %", "y_axis": "right, %"}

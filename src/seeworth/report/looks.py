@@ -22,14 +22,15 @@ FAINT = 0.05  # of a change: a map whose largest is smaller is drawn as faint as
 STRONG = 0.7  # opacity of the largest change
 
 
-def read(folder: Path) -> Mapping[str, Content]:
-    """Record id -> its map; {} where none was made. Raises RunError for a file that cannot be read."""
+def read(folder: Path) -> dict[str, dict[str, Any]]:
+    """Record id -> its map, with the `fields` of all; {} where none was made. Raises RunError for a file that cannot be read."""
     path = folder / FILE
     try:
-        return dict(json.loads(path.read_text(encoding="utf-8"))["records"])
+        content = json.loads(path.read_text(encoding="utf-8"))
+        return {name: {**one, "fields": content["fields"]} for name, one in content["records"].items()}
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError, KeyError, TypeError) as problem:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as problem:
         raise RunError(f"{path} cannot be read ({type(problem).__name__}: {problem}): evaluate once more") from problem
 
 
@@ -37,11 +38,11 @@ def maps(one: Content | None, photo: Mapping[str, Any] | None) -> list[dict[str,
     """A map for each field: overlay, the strongest change in words, and rows of numbers in words; [] where there is none."""
     if one is None or photo is None:
         return []
-    return [_map(field, grid, one["base"].get(field), photo["width"], photo["height"]) for field, grid in one["changes"].items()]
+    kinds = {name: about["kind"] for name, about in one["fields"].items()}
+    return [_map(field, grid, kinds[field] == "category", photo["width"], photo["height"]) for field, grid in one["changes"].items()]
 
 
-def _map(field: str, grid: Sequence[Sequence[float | None]], base: float | str | None, width: int, height: int) -> dict[str, Any]:
-    category = isinstance(base, str)
+def _map(field: str, grid: Sequence[Sequence[float | None]], category: bool, width: int, height: int) -> dict[str, Any]:
     known = [(abs(value), value, y, x) for y, row in enumerate(grid) for x, value in enumerate(row) if value is not None]
     most = max(known, default=(0.0, 0.0, 0, 0))
     words = f"{field}: no number was read"

@@ -66,9 +66,23 @@ async function start() {
   document.title = `${task.model}: ask about photos`;
   byId("choices").replaceChildren(...task.fields.filter((one) => one.choices?.length).map((one) =>
     make("datalist", { id: `choices-${one.name}` }, one.choices.map((choice) => make("option", { value: choice })))));
+  askFirst(task.asks_for ?? []);
   preparing.pause(false);
-  asking.pause(false);
+  asking.pause(Boolean(unsaid()));
 }
+
+/** Fields that the question itself names: they are said here, and go with every photo from then on. */
+function askFirst(names) {
+  if (byId("first").dataset.names === names.join()) return;
+  byId("first").dataset.names = names.join();
+  byId("first").hidden = !names.length;
+  byId("first").replaceChildren(make("p", {}, "The question needs to be told this first; photos wait until it is said."), ...names.map((name) =>
+    make("p", {}, make("label", { for: `first-${name}` }, plain(name)), make("input", { id: `first-${name}`, name, autocomplete: "off", maxlength: 300, onchange: () => asking.pause(Boolean(unsaid())) }))));
+}
+
+const firsts = () => [...byId("first").querySelectorAll("input")];
+const unsaid = () => firsts().find((one) => !one.value.trim());
+const given = () => (firsts().length ? Object.fromEntries(firsts().map((one) => [one.name, one.value.trim()])) : null);
 
 /** The server is gone or wants a key: everything stays as it is until the person says go on. */
 function lost(problem) {
@@ -100,6 +114,7 @@ function add(files) {
     preparing.add(() => ready(shot));
   }
   if (made.length > 1) say(`${count(made.length, "photo")} added.`);
+  unsaid()?.focus();
   overview();
 }
 
@@ -120,10 +135,11 @@ async function ready(shot) {
 
 async function answer(shot) {
   if (shot.ends.signal.aborted) return;
+  shot.given ??= given();
   state(shot, "asked");
-  const waiting = (seconds) => state(shot, "asked", `The server is busy: tried again in ${Math.ceil(seconds)} s.`);
+  const waiting = (why) => state(shot, "asked", why);
   try {
-    const { predictions: [found] } = await ask("/v1/predict", { photo: shot.blob, name: shot.name, signal: shot.ends.signal, waiting });
+    const { predictions: [found] } = await ask("/v1/predict", { photo: shot.blob, name: shot.name, given: shot.given, signal: shot.ends.signal, waiting });
     if (found.error) throw new Trouble("photo", found.error.message, found.error.code);
     shot.answer = { problems: [], values: {}, ...found };
     state(shot, "answered");
@@ -185,6 +201,7 @@ const wish = {
   },
   retry(shot) {
     shot.parts.actions.replaceChildren();
+    shot.given = null;
     state(shot, "waiting");
     if (shot.blob) asking.add(() => answer(shot));
     else preparing.add(() => ready(shot));
@@ -264,7 +281,7 @@ byId("download").addEventListener("click", async () => {
   const button = byId("download"), form = byId("form").value;
   button.disabled = true;
   try {
-    const found = await table(form, shots.filter((one) => one.checked), task.fields, task.model);
+    const found = await table(form, shots.filter((one) => one.checked), task.fields, task.asks_for ?? [], task.model);
     if (found.rows) save(found.blob, `corrections.${form}`);
     unsaved = found.lost.length > 0;
     notice(found.lost.length ? `Left out: ${found.lost.join(", ")}. ${form === "csv" ? "The photo is too large for a CSV cell and this browser cannot make it smaller: take JSONL." : "The file is no longer there."}` : "");

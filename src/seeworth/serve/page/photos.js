@@ -6,15 +6,16 @@ import { Trouble } from "/page/api.js";
 const LONGEST = 2048; // pixels, of a photo that must be made smaller
 const THUMB = 720; // pixels, of what a card shows
 const QUALITY = 0.9;
+const AROUND = 4096; // bytes of a request that are not the photo: its name and the words around it
 
 /** {blob: what is sent, thumb: Blob or null, width, height, smaller: whether it was scaled}. Raises Trouble for what cannot be sent. */
 export async function prepare(file, limits) {
   if (!file.size) throw new Trouble("photo", "The file is empty.");
   if (file.type && !file.type.startsWith("image/")) throw new Trouble("photo", `This is no photo but ${file.type}.`);
   const bitmap = await decoded(file);
-  const heavy = file.size > (limits?.max_bytes ?? Infinity);
+  const heavy = file.size > most(limits);
   if (!bitmap) {
-    if (heavy) throw new Trouble("photo", `The file has ${megabytes(file.size)}, the server takes ${megabytes(limits.max_bytes)}, and this browser cannot open it to make it smaller.`);
+    if (heavy) throw new Trouble("photo", `The file has ${megabytes(file.size)}, the server takes ${megabytes(most(limits))}, and this browser cannot open it to make it smaller.`);
     return { blob: file, thumb: null, width: 0, height: 0, smaller: false };
   }
   try {
@@ -42,7 +43,7 @@ async function within(bitmap, limits) {
   let side = Math.floor(Math.min(LONGEST, area * Math.max(bitmap.width, bitmap.height)));
   for (;;) {
     const blob = await jpeg(bitmap, side, QUALITY);
-    if (blob.size <= (limits?.max_bytes ?? Infinity) || side < 32) return blob;
+    if (blob.size <= most(limits) || side < 32) return blob;
     side = Math.floor(side * 0.7);
   }
 }
@@ -121,5 +122,8 @@ async function walk(entry) {
   found.sort((a, b) => a.name.localeCompare(b.name, "en", { numeric: true }));
   return (await Promise.all(found.map(walk))).flat();
 }
+
+/** Bytes of a photo: the server counts the whole request. */
+const most = (limits) => (limits?.max_bytes ?? Infinity) - AROUND;
 
 const megabytes = (bytes) => `${(bytes / 2 ** 20).toFixed(bytes < 2 ** 20 ? 2 : 1)} MB`;

@@ -37,8 +37,8 @@ async function asked(place, shot, path, meanwhile, show) {
   const words = make("p", { class: "under-way" }, make("span", { class: "spin", "aria-hidden": "true" }), meanwhile);
   place.replaceChildren(words);
   try {
-    const waiting = (seconds) => { words.lastChild.textContent = `The server is busy: tried again in ${Math.ceil(seconds)} s.`; };
-    const found = await ask(path, { photo: shot.blob, name: shot.name, signal: shot.ends.signal, waiting });
+    const waiting = (why) => { words.lastChild.textContent = why; };
+    const found = await ask(path, { photo: shot.blob, name: shot.name, given: shot.given, signal: shot.ends.signal, waiting });
     place.replaceChildren(...show(found));
     say(`${shot.name}: ${place.firstChild?.textContent ?? ""}`);
   } catch (problem) {

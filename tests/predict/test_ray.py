@@ -38,7 +38,7 @@ from seeworth.record import Record
 from seeworth.run_folder import write_run
 from seeworth.settings import PredictSettings
 
-LIMIT = 180  # seconds for all of Ray here, in place of a test that never ends
+LIMIT = 600  # seconds for all of Ray here (30 where nothing else runs), in place of a test that never ends
 STORE = 80 * 2**20  # bytes of each node's object store, near the least that Ray takes
 BATCH = 1  # so windows are of 8 inputs
 
@@ -152,6 +152,7 @@ def story(cluster: Cluster, settings: PredictSettings, tmp_path_factory: pytest.
     (gates / "doomed").write_text(doomed.node_id)
     patch = pytest.MonkeyPatch()
     patch.setattr(on_node, "OnNode", partial(Gated, gates=gates))
+    patch.setattr("seeworth.predict.over_ray.READERS", 1)
     over_now = threading.Event()
     kill = partial(cluster.remove_node, doomed, allow_graceful=False)
     killer = threading.Thread(target=_kill_once, args=(kill, gates / "reached", over_now))
@@ -241,6 +242,23 @@ def test_a_node_with_another_model_is_told(settings: PredictSettings) -> None:
     known = named(settings)
     with pytest.raises(RunError, match="another model here than where predict was started; with --engine ray the model must lie on every"):
         OnNode(settings, {**known.about, "run.json": "0" * 64}, None)()
+    with pytest.raises(RunError, match=r"has seeworth .*, predict was started with 0\.0: install the same on every node"):
+        OnNode(settings, known.about, None, "0.0")()
+
+
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        ({"engine": "ray", "ray_actors": -1}, "ray_actors is -1"),
+        ({"engine": "ray", "ray_gpus": 1.5}, "a whole number of them"),
+        ({"engine": "ray", "ray_gpus": -1.0}, "ray_gpus is -1"),
+        ({"ray_actors": 2}, "add --engine ray"),
+        ({"ray_gpus": 0.0}, "add --engine ray"),
+    ],
+)
+def test_settings_that_cannot_be_are_told_before_anything_starts(settings: PredictSettings, wrong: dict[str, Any], told: str) -> None:
+    with pytest.raises(SettingsError, match=told):
+        run(replace(settings, output=settings.output.with_name("wrong.jsonl"), **wrong))
 
 
 def test_a_client_address_is_refused_with_what_to_do(settings: PredictSettings, tmp_path: Path) -> None:

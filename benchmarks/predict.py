@@ -4,7 +4,7 @@
 
 A predictor that says the same of all stands in for the model, so all that is measured is ours: rows read, photos read and decoded, lines
 written, put in order, and the Parquet made of them. Each number of rows is a process of its own; its memory is the most that it ever had
-resident (VmHWM) once predict had begun, over what it had then. The naive way holds the records and the predictions as lists.
+resident (VmHWM) once predict had begun, over what it had then. The naive way holds records and predictions as lists, and opens no photo.
 """
 
 from __future__ import annotations

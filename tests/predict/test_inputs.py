@@ -207,12 +207,16 @@ def test_records_of_a_dataset_folder_stream_by_split_and_a_lost_photo_is_its_own
         ("t.csv", TASK, {"columns": {"title": "x"}}, SettingsError, "--columns names 'title'"),
         ("t.csv", TASK, {}, DataError, "expected a column that names the photo"),
         ("rows.csv", TASK, {}, DataError, "has no rows"),
+        ("unfinished", TASK, {}, DataError, "it was left unfinished"),
     ],
 )
 def test_what_cannot_be_asked_is_refused_in_a_line(
     photos: Path, tmp_path: Path, name: str, task: Task, settings: dict[str, Any], error: type[SeeworthError], words: str
 ) -> None:
     (tmp_path / "empty").mkdir()
+    (tmp_path / "unfinished").mkdir()
+    (tmp_path / "unfinished" / ".seeworth-unfinished").touch()
+    (tmp_path / "unfinished" / "a.png").write_bytes(png())
     (tmp_path / "t.csv").write_text("x\na.png\n")
     (tmp_path / "rows.csv").write_text("photo\n")
     with pytest.raises(error, match=words):

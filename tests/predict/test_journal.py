@@ -59,7 +59,7 @@ def test_cut_anywhere_it_goes_on_to_the_same_file(order: list[int], share: float
             for number in order:
                 if number not in there:
                     journal.add(line(number))
-            journal.finish(6, out)
+            journal.finish(out)
         found = [json.loads(row) for row in out.read_text().splitlines()]
         assert found == [{key: one for key, one in line(number).items() if key != "number"} for number in range(6)]
         assert not part.exists()
@@ -124,10 +124,11 @@ def test_a_full_disk_keeps_what_is_done_and_says_so(tmp_path: Path) -> None:
     with Journal.open(part, ASKED) as journal:
         assert journal.before == 3
         journal.add(line(3))
+        assert len(list(journal.marked(map(item, range(4))))) == 4
         with full_disk(100), pytest.raises(DataError, match="the disk is full: 4 lines are kept"):
-            journal.finish(4, tmp_path / "out.jsonl")
+            journal.finish(tmp_path / "out.jsonl")
         assert [path.name for path in tmp_path.iterdir()] == [part.name]
-        journal.finish(4, tmp_path / "out.jsonl")
+        journal.finish(tmp_path / "out.jsonl")
     assert len((tmp_path / "out.jsonl").read_text().splitlines()) == 4
 
 
@@ -137,8 +138,11 @@ def test_it_is_not_finished_while_lines_lack_and_none_is_taken_twice(tmp_path: P
         with pytest.raises(ValueError, match="input 0 has a line already"):
             journal.add(line(0))
         journal.add(line(2))
+        with pytest.raises(DataError, match="2 lines for None inputs"):
+            journal.finish(tmp_path / "out.jsonl")
+        list(journal.marked(map(item, range(3))))
         with pytest.raises(DataError, match="2 lines for 3 inputs"):
-            journal.finish(3, tmp_path / "out.jsonl")
+            journal.finish(tmp_path / "out.jsonl")
     assert not (tmp_path / "out.jsonl").exists()
 
 
@@ -154,7 +158,7 @@ def test_names_that_are_no_text_are_kept(tmp_path: Path) -> None:
         journal.add(line(0, name))
     with Journal.open(tmp_path / "p", ASKED) as journal:
         assert [one.done for one in journal.marked([item(0, name)])] == [True]
-        journal.finish(1, tmp_path / "out.jsonl")
+        journal.finish(tmp_path / "out.jsonl")
     assert json.loads((tmp_path / "out.jsonl").read_bytes())["record_id"] == name
 
 

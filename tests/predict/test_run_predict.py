@@ -17,7 +17,7 @@ from seeworth.errors import DataError, RunError, SeeworthError, SettingsError
 from seeworth.predict.local import Plain
 from seeworth.predict.predictor import FakePredictor
 from seeworth.predict.run import run
-from seeworth.predict.vlm import VLM
+from seeworth.predict.vlm import AHEAD, VLM
 from seeworth.record import Record, read_predictions, read_unanswered
 from seeworth.settings import PredictSettings
 from seeworth.task import Field, Task
@@ -106,15 +106,30 @@ def test_the_same_command_goes_on_and_other_settings_are_refused(settings: Predi
     assert not settings.output.exists()
     with pytest.raises(SettingsError, match="max_new_tokens 160 -> 9"):
         run(replace(settings, max_new_tokens=9), model=fake())
-    with pytest.raises(SettingsError, match="input "):
+    with pytest.raises(SettingsError, match=r'input folder .* -> null, input photo null -> "'):
         run(replace(settings, input=settings.input / "0.png"), model=fake())
     replace(TASK, question="Who?").save(Path(settings.model) / "task.yaml")
-    with pytest.raises(SettingsError, match="model "):
+    with pytest.raises(SettingsError, match="model task "):
         run(settings, model=fake())
     TASK.save(Path(settings.model) / "task.yaml")
     run(settings, model=killed_at(5))  # the five that lack
     assert "going on: 5 of 10 have their lines in" in capsys.readouterr().err
     assert [line["record_id"] for line in lines(settings.output)] == [*(f"{number}.png" for number in range(9)), "bad.png"]
+
+
+def test_a_photo_that_comes_or_goes_meanwhile_does_not_spoil_the_rest(settings: PredictSettings) -> None:
+    def answer(record: Record) -> str:
+        (settings.input / "late.png").write_bytes((settings.input / "0.png").read_bytes())
+        (settings.input / "8.png").unlink(missing_ok=True)
+        return "name"
+
+    for number in range(100, 100 + 2 * AHEAD * 4):  # more than are looked at ahead
+        Image.new("RGB", (20, 20), "red").save(settings.input / f"a{number}.png")
+    run(settings, model=Plain(FakePredictor(answer), TASK, 2))
+    found = {line["record_id"]: line.get("text") for line in lines(settings.output)}
+    assert found["8.png"] is None or found["8.png"] == "name"
+    assert found["a100.png"] == "name"
+    assert set(found) >= {"0.png", "bad.png"}
 
 
 def test_overwrite_forgets_what_was_begun_and_an_old_file_stays_until_there_is_a_new_one(settings: PredictSettings) -> None:

@@ -32,7 +32,8 @@ def test_a_column_is_a_value_and_what_is_not_told_is_null(tmp_path: Path) -> Non
     first, second = pq.ParquetFile(written(tmp_path, "out.parquet")).read().to_pylist()
     assert first == {
         "record_id": "a", "photo": "a.jpg", "text": "hat, é\nfor 3", "text_value": "hat, é",
-        "price": 3.5, "price_low": 1.0, "price_high": None, "price_confidence": 0.25, "price_abstain": None, "kind": None, "kind_confidence": None, "kind_abstain": True, "problems": "x; y",
+        "price": 3.5, "price_low": 1.0, "price_high": None,
+        "price_confidence": 0.25, "price_abstain": None, "kind": None, "kind_confidence": None, "kind_abstain": True, "problems": "x; y",
         "seconds": 0.5, "error_code": None, "error": None,
     }  # fmt: skip
     told = {key: one for key, one in second.items() if one is not None}

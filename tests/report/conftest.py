@@ -18,8 +18,8 @@ from seeworth.settings import EvaluateSettings
 _SHOP = Path(__file__).parents[1] / "evaluate" / "conftest.py"
 
 
-def _load() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("shop_for_reports", _SHOP)
+def _load(path: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(f"{path.stem}_for_reports", path)
     assert spec
     assert spec.loader
     module = importlib.util.module_from_spec(spec)
@@ -30,7 +30,13 @@ def _load() -> ModuleType:
 @pytest.fixture(scope="session")
 def shops() -> Any:
     """The module with make_shop and make_run."""
-    return _load()
+    return _load(_SHOP)
+
+
+@pytest.fixture(scope="session")
+def hostile() -> Any:
+    """The module hostile.py."""
+    return _load(Path(__file__).with_name("hostile.py"))
 
 
 @pytest.fixture(scope="session")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import io
 import json
 import re
@@ -38,6 +40,7 @@ class Page(HTMLParser):
         self.elements: list[tuple[str, dict[str, str | None]]] = []
         self.cells: dict[tuple[str, str], str] = {}
         self.words: list[str] = []
+        self.scripts: list[str] = []
         self.open: list[str] = []
         self._cell: tuple[str, str] | None = None
         self.feed(html)
@@ -60,7 +63,9 @@ class Page(HTMLParser):
             self._cell = None
 
     def handle_data(self, data: str) -> None:
-        if not self.open or self.open[-1] != "style":
+        if self.open and self.open[-1] == "script":
+            self.scripts.append(data)
+        elif not self.open or self.open[-1] != "style":
             self.words.append(data)
         if self._cell:
             self.cells[self._cell] += data + "|"
@@ -99,14 +104,22 @@ def test_the_shown_value_is_the_measured_one_to_the_last_digit_shown(page: Page,
 
 def test_sections_come_with_the_verdict_first(page: Page) -> None:
     ids = [attributes["id"] for attributes in page.all("section")]
-    assert ids == ["verdict", "figures", "grounding", "slices", "intervals", "numbers", "confusion", "curves", "gallery", "source"]
+    assert ids == [
+        "verdict", "figures", "grounding", "intervals", "slices", "numbers", "confusion", "gallery", "records", "data", "curves", "source",
+    ]  # fmt: skip
+    assert {str(one["href"])[1:] for one in page.all("a")} == set(ids)
     assert page.open == []
 
 
 def test_the_page_asks_nothing_of_anyone(evaluation: Path, page: Page) -> None:
     html = report.render(evaluation)
-    assert "default-src 'none'" in html
-    assert not list(page.all("script"))
+    (policy,) = (str(one["content"]) for one in page.all("meta") if one.get("http-equiv") == "Content-Security-Policy")
+    assert policy.startswith("default-src 'none'; ")
+    assert "unsafe" not in policy
+    assert [one.get("type") for one in page.all("script")] == ["application/json", None]
+    digest = base64.b64encode(hashlib.sha256(page.scripts[1].encode()).digest()).decode()
+    assert f"script-src 'sha256-{digest}'; " in policy
+    assert not [key for _, attributes in page.elements for key in attributes if key == "style"]
     assert not list(page.all("link"))
     assert "http:" not in html
     assert "https:" not in html
@@ -143,7 +156,7 @@ def test_the_page_shows_each_way_to_spoil_the_photo_and_weak_slices(page: Page) 
 
 def test_photos_have_words_and_charts_have_names(page: Page) -> None:
     images = list(page.all("img"))
-    assert len(images) == 24
+    assert len(images) == 24 + 4  # best and worst, and what could not be read
     assert all(str(image["alt"]).startswith("Photo of record r") for image in images)
     charts = list(page.all("svg"))
     assert len(charts) == 3 + 1 + 1 + 1 + 3  # intervals, grounding, scatter, confusion, curves
@@ -189,8 +202,14 @@ def test_words_from_the_data_cannot_act(attack: str, evaluation: Path, tmp_path:
                 one["truth"] = one["answer"] = attack
         score["text"] = attack
         score["problems"] = [attack]
-    for key in ("best", "worst"):
-        content["gallery"][key] = [attack + one for one in content["gallery"][key]]
+    content["gallery"] = {key: [attack + one for one in ids] for key, ids in content["gallery"].items()}
+    content["gallery_notes"] = {key: {one: [attack] for one in ids} for key, ids in content["gallery"].items()}
+    some = content["gallery"]["best"][0]
+    content["leaks"] = {"train": 9, "photo": {"count": 1, "pairs": [[some, attack]]}, "group": {"count": 0, "pairs": []}}
+    content["data"]["refused"] = {attack: {"count": 2, "examples": [{"row": "3", "id": attack, "photo": attack, "reason": attack}]}}
+    grid = {"rows": 1, "columns": 1, "words": attack, "base": {attack: attack}, "changes": {attack: [[0.5]]}}
+    seen = {"fields": {attack: {"kind": "category", "unit": None}}, "records": {some: grid}}
+    (folder / "occlusion.json").write_text(json.dumps({"format": "seeworth-occlusion/1", **seen}))
     for score in content["scores"]:
         score["record_id"] = attack + score["record_id"]
     content["confusion"] = {attack: [[attack, attack, 3], ["b", attack + "2", 1], ["b", None, 1]]}
@@ -217,7 +236,11 @@ def test_words_from_the_data_cannot_act(attack: str, evaluation: Path, tmp_path:
         one["baselines"] = {attack: next(iter(one["baselines"].values()))}
     (folder / "evaluation.json").write_text(json.dumps(content))
     shown = Page(report.render(folder))
-    assert {tag for tag, _ in shown.elements} <= {tag for tag, _ in plain.elements}
+    assert {tag for tag, _ in shown.elements} <= {tag for tag, _ in plain.elements} | {"ul", "li"}
+    assert len(shown.scripts) == len(list(shown.all("script"))) == 2
+    assert shown.scripts[1] == plain.scripts[1]
+    assert json.loads(shown.scripts[0])["rows"][0][0].startswith(attack)
+    assert not set("<>&") & set(shown.scripts[0])
     assert shown.open == []
     names = {key for _, attributes in plain.elements for key in attributes}
     assert {key for _, attributes in shown.elements for key in attributes} <= names
@@ -233,7 +256,7 @@ def test_titles_with_markup_go_all_the_way_from_dataset_to_page(shops: Any, tmp_
     evil = FakePredictor(lambda record: f"Product: {ATTACKS[0]}, Category: Bags, Full Price: 12")
     settings = EvaluateSettings(run=shops.make_run(tmp_path / "run", shop), output=tmp_path / "out", bootstrap=20)
     html = report.render(evaluate(settings, predictor=evil, console=Console(file=io.StringIO())))
-    assert "<script" not in html
+    assert html.count("<script") == html.count("</script") == 2
     assert "&lt;/script&gt;&lt;script&gt;alert(1)" in html
 
 
@@ -243,7 +266,7 @@ def test_a_task_without_number_and_category_leaves_those_sections_out(shops: Any
     shop = shops.make_shop(tmp_path / "data", task=Task("What is it?", "It is a {title}.", (Field("title"),)))
     settings = EvaluateSettings(run=shops.make_run(tmp_path / "run", shop), output=tmp_path / "out", bootstrap=20, grounding_records=0)
     page = Page(report.render(evaluate(settings, predictor=FakePredictor(shop.look), console=Console(file=io.StringIO()))))
-    sections = ["verdict", "figures", "grounding", "intervals", "curves", "gallery", "source"]
+    sections = ["verdict", "figures", "grounding", "intervals", "gallery", "records", "data", "curves", "source"]
     assert [attributes["id"] for attributes in page.all("section")] == sections
     assert "This check was left out" in page.text
 
@@ -262,9 +285,10 @@ def test_an_evaluation_without_log_has_no_curves_and_a_cut_log_has(evaluation: P
 def test_a_gone_thumbnail_leaves_the_words_and_a_false_one_is_refused(evaluation: Path, tmp_path: Path) -> None:
     folder = tmp_path / "copy"
     shutil.copytree(evaluation, folder)
-    first, second = sorted((folder / "thumbnails").iterdir())[:2]
+    place = {score["record_id"]: index for index, score in enumerate(read_manifest(folder)["scores"])}
+    first, second = (folder / "thumbnails" / f"{place[one]}.jpg" for one in read_manifest(folder)["gallery"]["best"][:2])
     first.unlink()
-    assert len(list(Page(report.render(folder)).all("img"))) == 23
+    assert len(list(Page(report.render(folder)).all("img"))) == 27
     second.write_text("<svg onload=alert(1)>")
     with pytest.raises(RunError, match="expected a JPEG thumbnail"):
         report.render(folder)

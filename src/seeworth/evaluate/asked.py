@@ -24,6 +24,7 @@ from ..record import Prediction, Record, write_predictions
 from ..task import Task
 from .core import Baseline
 from .grounding import JUDGED, LABELS, label_of
+from .occlusion import Cover
 from .show import watched
 
 LADDER = (2, 6, 18)  # % of the shorter side: small print, shape, and all but the colours are gone
@@ -32,11 +33,13 @@ MODES = (*LABELS, "blur")
 
 @dataclass(frozen=True)
 class Rivals:
-    """What a loaded model can give to baselines: what its vision tower sees, and itself before fine-tuning; why one is not there."""
+    """What a loaded model can give besides its answers: to baselines what its vision tower sees, and itself before fine-tuning, and why
+    one is not there; and a map of what its answer to a record hangs on."""
 
     see: See | None = None
     before: Predictor | None = None
     left_out: tuple[str, ...] = ()
+    cover: Cover | None = None
 
 
 @dataclass(frozen=True)
@@ -60,7 +63,7 @@ class Asker:
 
 
 def modes_of(words: str) -> list[str]:
-    """"blank,text" -> its modes. Raises SettingsError for one that there is not, or when none is left that the verdict hangs on."""
+    """ "blank,text" -> its modes. Raises SettingsError for one that there is not, or when none is left that the verdict hangs on."""
     found = [one.strip() for one in words.split(",") if one.strip()]
     if strange := [one for one in found if one not in MODES]:
         raise SettingsError(f"grounding_modes: {strange[0]!r} is none, expected some of {', '.join(MODES)}")
@@ -153,11 +156,12 @@ def _blurred(records: list[Record], place: Path, percent: int) -> Callable[[], l
 @contextmanager
 def _words_alone(predictor: Predictor) -> Iterator[None]:
     """Features of photos that were made up are not worth their room on the disk, nor is how likely other answers to them were."""
-    places = ((getattr(predictor, "features", None), "keep"), (predictor, "distribution"))
-    switched = [(one, name) for one, name in places if hasattr(one, name)]
+    off = ((getattr(predictor, "features", None), "keep", False), (predictor, "distribution", False), (predictor, "samples", 0))
+    switched = [(one, name) for one, name, _ in off if hasattr(one, name)]
     before = [getattr(one, name) for one, name in switched]
-    for one, name in switched:
-        setattr(one, name, False)
+    for one, name, value in off:
+        if hasattr(one, name):
+            setattr(one, name, value)
     try:
         yield
     finally:

@@ -9,21 +9,20 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, TypedDict
 
-import numpy as np
-
 from ..predict.baselines import BEFORE, COMMONEST, PREDICTED
 from ..record import Prediction, Record
 from ..task import Task
 from .estimate import Estimate
-from .faults import find_faults, leaks
+from .faults import find_faults, leaked, leaks
 from .figures import Figure, confusion, figures, figures_of, main_figures, unread
+from .gallery import galleries, told
 from .grounding import JUDGED, Grounding, grounding
 from .score import Score, scores
 from .skill import Skill, skill, skills_to_dict
 from .slices import sliced
 from .verdict import verdict
 
-GALLERY = 12  # photos of best and of worst answers
+PAIRS = 12  # leaking records that are told one by one
 
 
 @dataclass(frozen=True)
@@ -76,8 +75,9 @@ def evaluate(
         faults      code, text, ungrounded: what makes the figures worthless
         verdict     sentences with their tone, the most important first
         left_out    what was not asked, and why
-        gallery     record ids of the best and of the worst answers
-        scores      one a record, with the words and what was read
+        leaks       what they share ("photo", "group") -> count, and the first pairs of record and train record; None without `train`
+        gallery     see `gallery.Galleries`, with gallery_found and gallery_notes
+        scores      one a record, with the words, what was read, and how sure of it the predictor said it was
     """
     ours = scores(task, records, answers.model, "the model's predictions")
     theirs = {name: scores(task, records, one.predictions, name) for name, one in answers.baselines.items()}
@@ -90,6 +90,8 @@ def evaluate(
         *find_faults(task, ours, grounding=ground, looked_up=theirs.get(PREDICTED, ()), before=theirs.get(BEFORE, ()), seed=seed),
         *leaks(records, train),
     ]
+    by_id = {one.record_id: one for one in answers.model}
+    numbers = {one.name: [float(each.values[one.name]) for each in train if one.name in each.values] for one in task.of_kind("number")}
     spoken = verdict(main_figures(task), model, skills, ground, answers.why_not_grounded, faults)
     return {
         "figures": {one.name: _figure(one, model, beside) for one in figures_of(task, ranked=True) if one.name in model},
@@ -101,17 +103,20 @@ def evaluate(
         "faults": [asdict(one) for one in faults],
         "verdict": [asdict(one) for one in spoken],
         "left_out": list(answers.left_out),
-        "gallery": gallery(ours, seed),
-        "scores": [one.to_dict() for one in ours],
+        "leaks": _leaks(records, train) if train else None,
+        **galleries(task, ours, by_id, numbers, seed=seed).to_dict(),
+        "scores": [_with_certainty(one, told(task, by_id[one.record_id])) for one in ours],
     }
 
 
-def gallery(marks: Sequence[Score], seed: int, many: int = GALLERY) -> dict[str, list[str]]:
-    """Record ids of the `many` best and worst answers; of equals, those that a seeded shuffle puts first. None is in both."""
-    shuffled = [marks[index] for index in np.random.default_rng(seed).permutation(len(marks))]
-    ids = [one.record_id for one in sorted(shuffled, key=lambda one: one.badness)]
-    many = min(many, len(ids) // 2)
-    return {"best": ids[:many], "worst": ids[::-1][:many]}
+def _leaks(records: Sequence[Record], train: Sequence[Record]) -> dict[str, Any]:
+    pairs = leaked(records, train)
+    return {"train": len(train), **{what: {"count": len(one), "pairs": [list(pair) for pair in one[:PAIRS]]} for what, one in pairs.items()}}
+
+
+def _with_certainty(one: Score, certainty: Mapping[str, Mapping[str, float]]) -> dict[str, Any]:
+    plain = one.to_dict()
+    return {**plain, "fields": {name: {**data, **certainty.get(name, {})} for name, data in plain["fields"].items()}}
 
 
 class _Draws(TypedDict):

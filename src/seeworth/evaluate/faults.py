@@ -71,15 +71,24 @@ def find_faults(
     return found
 
 
-def leaks(records: Sequence[Record], train: Sequence[Record]) -> list[Fault]:
-    """Records that share a photo, or a group, with a train record. The same photo: its name is the same hash, or its path the same."""
+def leaked(records: Sequence[Record], train: Sequence[Record]) -> dict[str, list[tuple[str, str]]]:
+    """What is shared, "photo" or "group" -> ids of each record that shares it with a train record, and of that one.
+
+    The same photo: its name is the same hash, or its path the same.
+    """
     photos = {_photo_key(photo): one.id for one in train for photo in one.all_photos}
     groups = {one.group: one.id for one in train}
     known = ((one.id, next((key for photo in one.all_photos if (key := _photo_key(photo)) in photos), None)) for one in records)
-    same_photo = [(name, photos[key]) for name, key in known if key is not None]
-    same_group = [(one.id, groups[one.group]) for one in records if one.group in groups]
+    return {
+        "photo": [(name, photos[key]) for name, key in known if key is not None],
+        "group": [(one.id, groups[one.group]) for one in records if one.group in groups],
+    }
+
+
+def leaks(records: Sequence[Record], train: Sequence[Record]) -> list[Fault]:
+    """Records that share a photo, or a group, with a train record."""
     found = []
-    for pairs, what in ((same_photo, "photo"), (same_group, "group")):
+    for what, pairs in leaked(records, train).items():
         if pairs:
             first = f"{pairs[0][0]!r} that of train record {pairs[0][1]!r}"
             text = f"The split leaks: {len(pairs)} of {len(records)} records have the {what} of a train record ({first})"

@@ -16,6 +16,7 @@ from typing import Any
 
 from rich.console import Console
 
+from ..data.check.table import refused
 from ..data.dataset import Dataset
 from ..data.photo.decode import open_photo
 from ..errors import DataError, RunError, SettingsError
@@ -27,9 +28,10 @@ from ..task import Task
 from .asked import Asker, Rivals, ask_baselines, ask_modes, modes_of
 from .core import Answers, evaluate
 from .folder import check_output, evaluation_folder, file_hash, write_manifest, write_thumbnail
+from .occlusion import check_occlusion, occlusion_step
 from .show import show
 from .slices import column_of
-from .steps import check_settings, comparison_step, gallery_of, intervals_step, keep_with_run, say
+from .steps import add_unsure, check_settings, comparison_step, intervals_step, keep_with_run, say, shown_ids
 
 RUN_FILES = ("run.json", "task.yaml", "log.jsonl", "*.safetensors")  # hashed into evaluation.json
 
@@ -63,6 +65,7 @@ def run(
     inputs = read_inputs(settings)
     check_output(output, overwrite=settings.overwrite)
     other = check_settings(settings, inputs.task, inputs.records)
+    check_occlusion(settings.occlusion)
     for warning in inputs.warnings:
         console.print(f"Warning: {warning}", style="bold red", markup=False)
     if inputs.run and predictor is None:
@@ -76,12 +79,15 @@ def run(
             constrained=settings.constrained,
             free_categories=settings.free_categories,
             distribution=settings.distribution,
+            samples=settings.samples,
+            seed=settings.seed,
         )
         rivals = _rivals(settings, inputs.run, predictor)
+    rivals = rivals or Rivals()
     train = _trained_on(settings, inputs)
     with evaluation_folder(output, overwrite=settings.overwrite) as folder:
         started = time.perf_counter()
-        answers = _answers(settings, inputs, predictor, rivals or Rivals(), Asker(folder, console))
+        answers = _answers(settings, inputs, predictor, rivals, Asker(folder, console))
         if (kept := getattr(predictor, "features", None)) is not None:
             console.print(kept.words(), highlight=False, markup=False)
         measured = evaluate(
@@ -91,7 +97,11 @@ def run(
         known = (settings, inputs.task, inputs.data, inputs.records, answers.model)
         measured["comparison"] = comparison_step(*known, other)
         measured["intervals"] = intervals_step(*known, ask=_validation(predictor, Asker(folder, console)), folder=folder, run=inputs.run)
-        _thumbnails(inputs.records, {**measured["gallery"], "changed": gallery_of(measured["comparison"])}, folder)
+        add_unsure(measured, inputs.task, inputs.records, answers.model, folder)
+        measured["occlusion"] = occlusion_step(
+            settings.occlusion, inputs.task, inputs.records, measured["gallery"], rivals.cover, folder=folder, console=console
+        )
+        _thumbnails(inputs.records, shown_ids(measured), folder)
         if inputs.run and (inputs.run / "log.jsonl").exists():
             (folder / "log.jsonl").write_bytes((inputs.run / "log.jsonl").read_bytes())
         name = predictor.name if predictor else settings.run.name
@@ -158,13 +168,19 @@ def _answerable(
 
 
 def _rivals(settings: EvaluateSettings, run: Path, model: Any) -> Rivals:
-    """The baselines that the loaded model itself makes; torch is loaded already."""
+    """What the loaded model gives besides its answers; torch is loaded already."""
+    from ..encode import photo_of
+    from ..predict.occlusion import occlude
+
+    def cover(record: Record) -> dict[str, Any]:
+        return occlude(model, photo_of(record), record=record).to_dict()
+
     if settings.baselines == "cheap":
-        return Rivals(left_out=("Baselines that ask the model were left out: baselines is cheap.",))
+        return Rivals(left_out=("Baselines that ask the model were left out: baselines is cheap.",), cover=cover)
     from ..predict.own_eyes import before, sees
 
     (see, blind), (untuned, tuned_only) = sees(model, run), before(model, run)
-    return Rivals(see, untuned, tuple(why for why in (blind, tuned_only) if why))
+    return Rivals(see, untuned, tuple(why for why in (blind, tuned_only) if why), cover)
 
 
 def _trained_on(settings: EvaluateSettings, inputs: Inputs) -> list[Record]:
@@ -240,9 +256,8 @@ def _validation(predictor: Predictor | None, ask: Asker) -> Callable[[Sequence[R
     return lambda records: ask(predictor, records, "answering validation photos", "validation")
 
 
-def _thumbnails(records: Sequence[Record], gallery: Mapping[str, Sequence[str]], folder: Path) -> None:
-    """thumbnails/N.jpg for the N-th record of the split, for those in the gallery: no id becomes a path."""
-    wanted = {one for ids in gallery.values() for one in ids}
+def _thumbnails(records: Sequence[Record], wanted: set[str], folder: Path) -> None:
+    """thumbnails/N.jpg for the N-th record of the split, for those that are shown: no id becomes a path."""
     for number, record in enumerate(records):
         if record.id in wanted and record.photo:
             write_thumbnail(open_photo(record.photo), folder / "thumbnails" / f"{number}.jpg")
@@ -264,6 +279,7 @@ def _about(settings: EvaluateSettings, inputs: Inputs, answers: Answers, model: 
             "split": settings.split,
             "records": len(inputs.records),
             "groups": len({record.group for record in inputs.records}),
+            "refused": refused(inputs.data.folder),
         },
         "hashes": {path.name: file_hash(path) for path in files},
         "seconds": {"evaluation": round(seconds, 1), "answer": spent / len(answers.model)},

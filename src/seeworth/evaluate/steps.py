@@ -16,7 +16,7 @@ from rich.text import Text
 from ..data.dataset import Dataset
 from ..errors import SettingsError
 from ..files import write_whole
-from ..intervals import NAME, Intervals, write_intervals
+from ..intervals import NAME, Intervals, read_intervals, write_intervals
 from ..record import Prediction, Record, read_predictions, read_unanswered
 from ..settings import EvaluateSettings
 from ..task import Task
@@ -25,6 +25,7 @@ from .compare import Other, compare, read_other
 from .conformal import calibrate, measure, sentence
 from .estimate import Estimate
 from .folder import file_hash
+from .gallery import Galleries, unsure
 from .score import Score, scores
 from .show import STYLES
 from .words import interval, number, points
@@ -113,9 +114,26 @@ def comparison_step(
     return compare(task, records, predictions, other, fingerprint=data.fingerprint, resamples=settings.bootstrap, seed=settings.seed)
 
 
-def gallery_of(comparison: Mapping[str, Any] | None) -> list[str]:
-    """Ids of the records whose photos a comparison shows."""
-    return [] if comparison is None else [one["record_id"] for kind in ("better", "worse") for one in comparison["changed"][kind]]
+def add_unsure(
+    content: dict[str, Any], task: Task, records: Sequence[Record], predictions: Sequence[Prediction], folder: Path
+) -> None:
+    """Add to an evaluation's galleries the answers that folder/intervals.json would rather not give; nothing where there is none."""
+    if not (folder / NAME).is_file():
+        return
+    found = unsure(scores(task, records, predictions), {one.record_id: one for one in predictions}, read_intervals(folder))
+    if found is not None:
+        made = Galleries(content["gallery"], content["gallery_found"], content["gallery_notes"])
+        made.add("unsure", found)
+
+
+def shown_ids(content: Mapping[str, Any]) -> set[str]:
+    """Ids of the records whose photos the page shows: galleries, what a comparison changed, leaks."""
+    ids = {one for kind in content["gallery"].values() for one in kind}
+    if content["comparison"] is not None:
+        ids |= {one["record_id"] for kind in content["comparison"]["changed"].values() for one in kind}
+    if content["leaks"] is not None:
+        ids |= {record for what in ("photo", "group") for record, _ in content["leaks"][what]["pairs"]}
+    return ids
 
 
 def keep_with_run(folder: Path, run: Path | None) -> None:

@@ -150,7 +150,7 @@ def scatter(points: Sequence[tuple[float, float, str]], *, title: str, x_axis: s
     parts = [_x_axis(x, height - BOTTOM, x_axis, TOP), _y_axis(y, y_axis), _band(x, y, low, high, within)]
     parts.append(Markup('<line class="diagonal" x1="{}" y1="{}" x2="{}" y2="{}"/>').format(*map(_n, (x(low), y(low), x(high), y(high)))))
     radius = 3.2 if len(points) < 600 else 2.0
-    parts.extend(_dot(x(a), y(b), words, "point", radius) for a, b, words in points)
+    parts.extend(_dot(x(a), y(b), words, "point", radius) for a, b, words in sorted(points))  # from left to right, as keys step
     return _svg(title, height, parts)
 
 

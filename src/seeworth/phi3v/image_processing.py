@@ -74,13 +74,20 @@ class Phi3VImageProcessor(BaseImageProcessor):
     def tiles(self, image: Image.Image) -> tuple[torch.Tensor, Tiling]:
         """One photo as float32[num_tiles, 3, tile, tile], normalised, global view first; and its tiling."""
         tiling = self.plan(*image.size)
-        whole = self._normalise(_fit(image.convert("RGB"), tiling))
+        return self.cut(self.whole(image, tiling), tiling), tiling
+
+    def whole(self, image: Image.Image, tiling: Tiling) -> torch.Tensor:
+        """The photo scaled to its tiling and laid on white, not yet cut: float32[3, tiling.height, tiling.width], normalised."""
+        return self._normalise(_fit(image.convert("RGB"), tiling))
+
+    def cut(self, whole: torch.Tensor, tiling: Tiling) -> torch.Tensor:
+        """What `whole` gave, as `tiles` has it."""
         tile = tiling.tile_size
         glance = whole[None]
         if whole.shape[1:] != (tile, tile):  # bicubic to its own size is the same, bit by bit
             glance = torch.nn.functional.interpolate(glance, size=(tile, tile), mode="bicubic", align_corners=False)
         grid = whole.reshape(3, tiling.rows, tile, tiling.columns, tile).permute(1, 3, 0, 2, 4)
-        return torch.cat([glance, grid.reshape(-1, 3, tile, tile)]), tiling
+        return torch.cat([glance, grid.reshape(-1, 3, tile, tile)])
 
     def preprocess(
         self, images: Image.Image | Sequence[Image.Image], return_tensors: str | None = "pt", pad_to: int | None = None

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from ..data.dataset import CONVERSATION, MANIFEST, Dataset, Rejected, read_manifest
+from ..data.dataset import CONVERSATION, MANIFEST, UNFINISHED, Dataset, Rejected, read_manifest
 from ..data.photo.decode import read_photo
 from ..data.rows.address import Address, EmbeddedPhoto, Home, RemotePhoto
 from ..data.rows.reader import Columns, Draft, RowReader
@@ -21,7 +21,7 @@ from ..data.sources import SUFFIXES, Source, open_source
 from ..data.sources.folder import PHOTO_SUFFIXES, files_in, metadata_in
 from ..data.sources.shards import data_files
 from ..data.sources.text import format_of
-from ..errors import DataError, PhotoError, SettingsError
+from ..errors import DataError, PhotoError, SettingsError, told_as
 from ..record import Record, Turn, read_turns
 from ..settings import PredictSettings
 from ..task import Field, Task
@@ -89,7 +89,7 @@ def open_inputs(settings: PredictSettings, task: Task) -> Inputs:
     Raises DataError or SettingsError for what is nothing of the kind, or cannot be asked this question.
     """
     place = settings.input
-    if (place / MANIFEST).is_file():
+    if (place / MANIFEST).is_file() or (place / UNFINISHED).is_file():
         _need_no_columns(settings, "a dataset folder")
         return _of_dataset(settings)
     if place.is_dir():
@@ -133,7 +133,8 @@ def _of_dataset(settings: PredictSettings) -> Inputs:
     total = sum(dataset.counts.values()) if split is None else dataset.counts.get(split, 0)
     if not total:
         raise DataError(f"{settings.input} has no {settings.split} records: choose another --split")
-    about = {"dataset": dataset.fingerprint, "split": settings.split}
+    with told_as(DataError, OSError, where=settings.input):
+        about = {"dataset": dataset.fingerprint, "split": settings.split}
 
     def read() -> Iterator[Input]:
         for record in dataset.stream(split):

@@ -39,12 +39,13 @@ class Journal:
 
     Attributes:
         path: OUT.jsonl.part. count: how many lines are there. before: how many were there when it was opened.
-        codes: how many of them hold an error, by its code.
+        inputs: how many there are; known when `marked` has come to their end. codes: how many of them hold an error, by its code.
     """
 
     def __init__(self, path: Path, descriptor: int) -> None:
         self.path = path
         self.count = self.before = 0
+        self.inputs: int | None = None
         self.codes: Counter[str] = Counter()
         self._descriptor = descriptor  # what is written is in the file at once: a buffer would try again when the disk is full
         self._there = bytearray()  # 1 at the number of each line
@@ -88,7 +89,9 @@ class Journal:
 
     def marked(self, inputs: Iterable[Input]) -> Iterator[Input]:
         """The inputs, those whose line is there as `done`. Raises DataError when such a line is another input's."""
+        total = 0
         for item in inputs:
+            total = item.number + 1
             if not self.has(item.number):
                 yield item
                 continue
@@ -98,6 +101,7 @@ class Journal:
                     "input back as it was, or begin anew with --overwrite"
                 )
             yield replace(item, done=True)
+        self.inputs = total
 
     def add(self, line: Mapping[str, Any]) -> None:
         """Append the line of an input. Raises ValueError for one that is there already, DataError when the disk is full."""
@@ -109,21 +113,22 @@ class Journal:
             self._write(data)
         self._note(number, line)
 
-    def finish(self, total: int, output: Path, more: Callable[[Path], None] = lambda _: None) -> None:
+    def finish(self, output: Path, more: Callable[[Path], None] = lambda _: None) -> None:
         """Write the finished file; `more` makes further ones of it before the unfinished one goes. Raises DataError when lines lack."""
-        if not self.count == self._there.count(1) == len(self._there) == total:
-            raise DataError(f"{self.path}: {self.count} lines for {total} inputs: the input was changed meanwhile; begin anew, --overwrite")
+        if not self.count == self._there.count(1) == len(self._there) == self.inputs:
+            told = f"{self.count} lines for {self.inputs} inputs"
+            raise DataError(f"{self.path}: {told}: the input was changed since; begin anew with --overwrite")
         with _told(self.path, self):
             with replaced(output) as draft, draft.open("wb") as file:
-                file.writelines(self._ordered(total))
+                file.writelines(self._ordered())
                 file.flush()
                 os.fsync(file.fileno())
             more(output)
             self.path.unlink()
 
-    def _ordered(self, total: int) -> Iterator[bytes]:
+    def _ordered(self) -> Iterator[bytes]:
         """The lines in the order of their numbers, without these; only the lines' places are held."""
-        places = array("Q", bytes(8 * total))
+        places = array("Q", bytes(8 * self.count))
         with self.path.open("rb") as file:
             start = len(file.readline())
             for row in file:

@@ -21,10 +21,12 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any, Protocol, TypeVar
 
+import torch
+
 from ..data.photo.decode import MIN_SIDE, open_photo, photo_size
 from ..data.workers import processors
 from ..encode import Example
-from ..errors import DataError, PhotoError, SeeworthError, TaskError
+from ..errors import DataError, ModelError, PhotoError, SeeworthError, TaskError
 from ..intervals import Intervals
 from ..record import Prediction, Record
 from ..task import Task
@@ -86,7 +88,11 @@ class Tuned:
 
     def answer(self, records: Sequence[Record], prepared: Sequence[Example]) -> list[Prediction]:
         start = time.perf_counter()
-        found = self.vlm.answer_examples(records, prepared)
+        try:
+            found = self.vlm.answer_examples(records, prepared)
+        except torch.OutOfMemoryError as problem:
+            many = f"{len(records)} photos together"
+            raise ModelError(f"the GPU's memory is full with {many}: lower --batch_size; what is answered is kept") from problem
         seconds = round((time.perf_counter() - start) / len(records), 4)
         return [replace(one, seconds=seconds) for one in found]
 

@@ -59,6 +59,7 @@ class Named:
                 constrained=held or asked.constrained,
                 free_categories=asked.free_categories,
                 distribution=asked.distribution,
+                samples=asked.samples,
             )
         keep_freed_memory()
         model, processor = load_base(asked.model)
@@ -70,6 +71,7 @@ class Named:
             name=Path(asked.model).name,
             constrained=held or self.held(),
             distribution=asked.distribution,
+            samples=asked.samples,
         )
 
 

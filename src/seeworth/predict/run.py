@@ -11,7 +11,7 @@ Memory does not grow with the inputs, but for nine bytes of each; a run that is 
 from __future__ import annotations
 
 import sys
-from collections import Counter
+from collections import deque
 from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass
@@ -67,17 +67,19 @@ def run(settings: PredictSettings, *, model: Model | None = None) -> None:
         outputs.need_none()
     known = named(settings)
     inputs = open_inputs(settings, known.task)
-    asked = {"model": dict(known.about), "input": dict(inputs.about), **_deciding(settings)}
+    asked = _asked(settings, known, inputs)
     engine = open_engine(settings, known, model) if settings.overwrite else None  # before anything is thrown away
     with Journal.open(part, asked, overwrite=settings.overwrite) as journal:
         if journal.before:
             print(f"going on: {journal.before} of {inputs.total} have their lines in {part}", file=sys.stderr)
         if journal.before < inputs.total:
             _answer(inputs, engine or open_engine(settings, known, model), journal)
+        else:
+            deque(journal.marked(inputs), 0)  # they may have been changed since
         for notice in inputs.notices():
             print(f"note: {notice}", file=sys.stderr)
-        journal.finish(inputs.total, outputs.jsonl, lambda jsonl: _table(jsonl, outputs, known))
-    _account(settings, inputs.total, journal)
+        journal.finish(outputs.jsonl, lambda jsonl: _table(jsonl, outputs, known))
+    _account(settings, journal)
 
 
 def open_engine(settings: PredictSettings, known: Named, model: Model | None = None) -> Engine:
@@ -117,9 +119,9 @@ def _table(jsonl: Path, outputs: Outputs, known: Named) -> None:
         write_table(jsonl, outputs.table, known.task)
 
 
-def _account(settings: PredictSettings, total: int, journal: Journal) -> None:
+def _account(settings: PredictSettings, journal: Journal) -> None:
     """How many were answered; raises DataError when none was."""
-    bad: Counter[str] = journal.codes
+    bad, total = journal.codes, journal.count
     reasons = ", ".join(f"{count} {code}" for code, count in bad.most_common())
     if bad.total() == total:
         raise DataError(f"{settings.input}: none of {total} could be answered ({reasons}): each has its reason in {settings.output}")
@@ -128,14 +130,15 @@ def _account(settings: PredictSettings, total: int, journal: Journal) -> None:
         print(f"{bad.total()} of {total} could not be answered: {reasons}; their lines say why")
 
 
-def _deciding(settings: PredictSettings) -> dict[str, Any]:
-    """The settings that decide what lines say; how many are answered together does not, but for the last bits."""
-    names = ("max_new_tokens", "constrained", "free_categories", "distribution")
-    return {name: getattr(settings, name) for name in names}
+def _asked(settings: PredictSettings, known: Named, inputs: Inputs) -> dict[str, Any]:
+    """All that decides what lines say; how many are answered together, and by which engine, does not, but for the last bits."""
+    names = ("max_new_tokens", "constrained", "free_categories", "distribution", "samples")
+    model = {f"model {name}": one for name, one in known.about.items()}
+    return model | {f"input {name}": one for name, one in inputs.about.items()} | {name: getattr(settings, name) for name in names}
 
 
 def _check(settings: PredictSettings) -> None:
-    limits = {"batch_size": (1, 65536), "max_new_tokens": (1, 2**20), "decode_threads": (0, 512)}
+    limits = {"batch_size": (1, 65536), "max_new_tokens": (1, 2**20), "decode_threads": (0, 512), "samples": (0, 1024)}
     for name, (low, high) in limits.items():
         if not low <= getattr(settings, name) <= high:
             raise SettingsError(f"{name} is {getattr(settings, name)}: expected {low} to {high}")

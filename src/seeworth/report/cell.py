@@ -10,6 +10,6 @@ from ..evaluate.words import interval, number
 
 
 def cell(data: Mapping[str, Any], unit: str) -> dict[str, Any]:
-    """Value and interval in words, and n, of an estimate as evaluation.json has it."""
+    """Value and interval in words, n, and the value itself (`raw`, None where there is none), of an estimate as evaluation.json has it."""
     one = Estimate.from_dict(data)
-    return {"value": number(one.value, unit), "interval": interval(one, unit), "n": one.n}
+    return {"value": number(one.value, unit), "interval": interval(one, unit), "n": one.n, "raw": data["value"]}

@@ -5,10 +5,11 @@ Every number comes from evaluation.json; nothing is measured here. compare.html 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, TypeAlias
 
 from ..evaluate.compare import difference_words
+from .cards import Thumbnails, lines
 from .cell import cell
 
 Content: TypeAlias = Mapping[str, Any]
@@ -16,12 +17,12 @@ HEADINGS = (("better", "Changed for the better"), ("worse", "Changed for the wor
 MARKS = {1: ("better", "good"), 0: ("no clear difference", "mixed"), -1: ("worse", "bad"), None: ("", "mixed")}
 
 
-def shown(content: Content, photo: Callable[[int], Any]) -> dict[str, Any] | None:
-    """The section; None where nothing was compared. `photo` gives the thumbnail of the N-th record, or None."""
+def shown(content: Content, photos: Thumbnails) -> dict[str, Any] | None:
+    """The section; None where nothing was compared."""
     data = content.get("comparison")
     if data is None:
         return None
-    place = {score["record_id"]: index for index, score in enumerate(content["scores"])}
+    badness = {score["record_id"]: score["badness"] for score in content["scores"]}
     return {
         "other": data["other"],
         "records": data["records"],
@@ -30,24 +31,29 @@ def shown(content: Content, photo: Callable[[int], Any]) -> dict[str, Any] | Non
         "rows": [_row(name, one) for name, one in data["figures"].items()],
         "changes": data["changes"],
         "galleries": [
-            {"heading": heading, "many": data["changes"][kind], "cards": _cards(data["changed"][kind], place, photo)}
+            {
+                "heading": heading,
+                "many": data["changes"][kind],
+                "cards": [_card(one, photos(one["record_id"]), badness[one["record_id"]]) for one in data["changed"][kind]],
+            }
             for kind, heading in HEADINGS
         ],
     }
-
-
-def _cards(changed: Sequence[Content], place: Mapping[str, int], photo: Callable[[int], Any]) -> list[dict[str, Any]]:
-    return [_card(one, photo(place[one["record_id"]])) for one in changed]
 
 
 def _row(name: str, one: Content) -> dict[str, Any]:
     word, tone = MARKS[one["outcome"]]
     cells = {who: cell(one[who], one["unit"]) for who in ("ours", "other")}
     n = one["difference"]["n"]
-    difference = {"words": difference_words(one), "n": n, "outcome": word if n else "", "tone": tone}
+    difference = {"words": difference_words(one), "n": n, "outcome": word if n else "", "tone": tone, "raw": one["difference"]["value"]}
     return {"name": name, "label": one["label"], "main": one["main"], **cells, "difference": difference}
 
 
-def _card(one: Content, photo: Any) -> dict[str, Any]:
-    fields = [{"name": name, **data} for name, data in one["fields"].items() if data["ours"] != data["other"]]
-    return {"id": one["record_id"], "photo": photo, "fields": fields, "ours": one["ours"], "other": one["other"]}
+def _card(one: Content, photo: Any, badness: float) -> dict[str, Any]:
+    fields = [
+        {"name": name, "right": False, "off": "", "lines": lines(("true", data["truth"]), ("now", data["ours"]), ("other", data["other"]))}
+        for name, data in one["fields"].items()
+        if data["ours"] != data["other"]
+    ]
+    about = {"id": one["record_id"], "alt": f"Photo of record {one['record_id']}", "photo": photo, "notes": [], "looks": [], "badness": badness}
+    return {**about, "fields": fields, "words": [one["ours"], one["other"]], "summary": "The words of both", "problems": []}

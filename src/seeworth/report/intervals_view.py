@@ -73,9 +73,11 @@ def _wide(quantile: float | None) -> str:
 
 
 def _reliability(field: str, data: Content) -> dict[str, Any]:
-    points = []
+    points, rows = [], []
     for one in data["bins"]:
         found = Estimate.from_dict(one["accuracy"])
+        ends = " to ".join(f"{100 * one[end]:.2f}" for end in ("from", "to"))
+        rows.append({"says": f"{100 * one['confidence']:.2f} %", "ends": ends, **cell(one["accuracy"], "share")})
         words = f"says {number(one['confidence'], 'share')}, right {number(found.value, 'share')} ({interval(found, 'share')}) of {found.n}"
         points.append((100 * one["confidence"], charts.Bar("", 100 * found.value, 100 * found.low, 100 * found.high, words)))
     axes = {"x_axis": f"confidence in {field}, %", "y_axis": "right, %"}
@@ -83,6 +85,7 @@ def _reliability(field: str, data: Content) -> dict[str, Any]:
     return {
         "field": field,
         "chart": charts.reliability(points, title=title, **axes),
+        "rows": rows,
         "ece": cell(data["ece"], "share"),
         "chance": number(data["chance"], "share"),
     }

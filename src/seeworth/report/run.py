@@ -18,7 +18,7 @@ from ..evaluate.show import show as show_figures
 from ..files import write_whole
 from ..page.render import render as template
 from ..settings import EvaluateSettings, ReportSettings
-from . import compare_view, intervals_view, view
+from . import cards, compare_view, data_view, intervals_view, records, view
 
 PAGE = "report.html"
 
@@ -58,6 +58,7 @@ def render(folder: Path) -> str:
 
 
 def _sections(content: dict[str, Any], folder: Path) -> dict[str, Any]:
+    photos = cards.Thumbnails(content, folder)
     return {
         "table": view.figure_rows(content),
         "interval_charts": view.interval_charts(content),
@@ -67,7 +68,9 @@ def _sections(content: dict[str, Any], folder: Path) -> dict[str, Any]:
         "scatters": view.scatters(content),
         "confusions": view.confusions(content),
         "grounding": view.grounding(content),
-        "galleries": view.galleries(content, folder),
-        "comparison": compare_view.shown(content, lambda index: view.thumbnail_of(folder, index)),
+        "galleries": cards.galleries(content, photos),
+        "records": records.table(content),
+        "leaks": data_view.leaks(content, photos),
+        "comparison": compare_view.shown(content, photos),
         "intervals": intervals_view.shown(content),
     }

@@ -5,7 +5,6 @@ Every number comes from evaluation.json; nothing is measured here, and the page'
 
 from __future__ import annotations
 
-import io
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -13,13 +12,9 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from markupsafe import Markup
-from PIL import Image
-
-from ..errors import RunError
 from ..evaluate.estimate import Estimate
-from ..evaluate.words import absent, figure, interval, number, points
+from ..evaluate.words import absent, figure, interval, number
 from ..page import charts
-from ..page.picture import data_uri
 from .cell import cell
 
 Content: TypeAlias = Mapping[str, Any]
@@ -27,7 +22,8 @@ Content: TypeAlias = Mapping[str, Any]
 REST, ANOTHER, UNREAD = "(the rest)", "(not in the data)", "(unread)"
 CATEGORIES = 40  # rows of a confusion chart, the most frequent ones
 CURVE_POINTS = 300
-NEAR = 25  # % off that is still shown as near
+MISTAKES = 200  # listed of a category field, the most frequent ones
+POINTS = 5000  # of a scatter
 
 
 def figure_rows(content: Content) -> dict[str, Any]:
@@ -62,7 +58,7 @@ def skill_rows(content: Content) -> list[dict[str, Any]]:
             value = "none" if math.isnan(skill.value) else f"{skill.value:.2f}"
             ends = "no interval" if math.isnan(skill.low) else f"{skill.low:.2f} to {skill.high:.2f}"
             tone = {1: "good", 0: "mixed", -1: "bad"}[data["outcome"]]
-            cells = {"value": value, "interval": ends, "n": skill.n, "outcome": words[data["outcome"]], "tone": tone}
+            cells = {"value": value, "interval": ends, "n": skill.n, "raw": data["skill"]["value"], "outcome": words[data["outcome"]], "tone": tone}
             rows.append({"name": name, "best": name == one["best"], **cells})
         if rows:
             found.append({"figure": figure_name, "label": content["figures"][figure_name]["label"], "rows": rows})
@@ -112,11 +108,12 @@ def scatters(content: Content) -> list[dict[str, Any]]:
             continue
         unit = one.get("unit") or ""
         read = [(score, field) for score, field in scored if field["answer"] is not None]
-        points = [(float(f["truth"]), float(f["answer"]), _pair(score, f, unit)) for score, f in read]
+        drawn = read[:: max(1, math.ceil(len(read) / POINTS))]
+        points = [(float(f["truth"]), float(f["answer"]), _pair(score, f, unit)) for score, f in drawn]
         x_axis, y_axis = (f"{words}, {unit}" if unit else words for words in (f"true {one['name']}", f"{one['name']} read"))
         title = f"{one['name']}: read against true, {len(points)} records"
         chart = charts.scatter(points, title=title, x_axis=x_axis, y_axis=y_axis)
-        found.append({"field": one["name"], "chart": chart, "drawn": len(points), "unread": len(scored) - len(points)})
+        found.append({"field": one["name"], "chart": chart, "drawn": len(points), "read": len(read), "unread": len(scored) - len(read)})
     return found
 
 
@@ -129,7 +126,9 @@ def confusions(content: Content) -> list[dict[str, Any]]:
         total = sum(count for *_, count in pairs)
         words = f"{field}: {right} of {total} right, over {len(rows)} categories"
         chart = charts.heatmap(rows, columns, counts, title=words)
-        found.append({"field": field, "chart": chart, "words": words, "mistakes": _mistakes(pairs)})
+        mistakes = _mistakes(pairs)
+        listed, more = mistakes[:MISTAKES], max(0, len(mistakes) - MISTAKES)
+        found.append({"field": field, "chart": chart, "words": words, "mistakes": listed, "more": more})
     return found
 
 
@@ -163,9 +162,8 @@ def grounding(content: Content) -> dict[str, Any] | None:
     table = [
         {
             "label": one["label"],
-            "changed": number(one["changed"]["value"], "share"),
-            "n": one["changed"]["n"],
-            "drops": [points(Estimate.from_dict(each["drop"])) for each in one["fields"].values()],
+            "changed": cell(one["changed"], "share"),
+            "drops": [_drop(each["drop"]) for each in one["fields"].values()],
         }
         for one in modes.values()
     ]
@@ -174,20 +172,14 @@ def grounding(content: Content) -> dict[str, Any] | None:
     return {"tone": data["tone"], "verdict": data["verdict"], "chart": chart, "labels": labels, "table": table, "share": part}
 
 
+def _drop(data: Content) -> dict[str, Any]:
+    return {**cell(data, "share"), "value": f"{figure(Estimate.from_dict(data).value, 'share')} points"}
+
+
 def _spoilt(modes: Content) -> list[tuple[str, Content, str]]:
     """Label, estimate and style of each mode's bar."""
     kinds = {"blank": "blank", "text": "blank"}
     return [(one["label"], one["value"], kinds.get(name, "swapped")) for name, one in modes.items()]
-
-
-def galleries(content: Content, folder: Path) -> list[dict[str, Any]]:
-    """The worst and the best answers, each with its photo."""
-    place = {score["record_id"]: (index, score) for index, score in enumerate(content["scores"])}
-    units = {one["name"]: one.get("unit") or "" for one in content["task"]["fields"]}
-    headings = (("worst", "Worst answers"), ("best", "Best answers"))
-    return [
-        {"heading": heading, "cards": [_card(folder, *place[one], units) for one in content["gallery"][name]]} for name, heading in headings
-    ]
 
 
 def _cell(who: str, data: Content | None, unit: str, absent: str = "none") -> dict[str, Any]:
@@ -216,53 +208,32 @@ def _percent_bar(label: str, one: Estimate, kind: str) -> charts.Bar:
     return charts.Bar(label, 100 * one.value, 100 * one.low, 100 * one.high, words, kind)
 
 
-def _mistakes(pairs: Sequence[Sequence[Any]]) -> list[tuple[str, str, int]]:
-    return [(truth, UNREAD if answer is None else answer, count) for truth, answer, count in pairs if truth != answer][:5]
+def _mistakes(pairs: Sequence[Sequence[Any]]) -> list[dict[str, Any]]:
+    """What was answered as what, the most frequent first, and which share of its true category that is."""
+    total: dict[str, int] = {}
+    for truth, _, count in pairs:
+        total[truth] = total.get(truth, 0) + count
+    wrong = sorted(((truth, answer, count) for truth, answer, count in pairs if truth != answer), key=lambda row: -row[2])
+    return [
+        {
+            "truth": truth,
+            "answer": UNREAD if answer is None else answer,
+            "count": count,
+            "share": count / total[truth],
+            "words": f"{number(count / total[truth], 'share')} of {total[truth]}",
+        }
+        for truth, answer, count in wrong
+    ]
 
 
 def _pair(score: Content, field: Content, unit: str) -> str:
     truth, answer = (number(float(field[key]), unit) for key in ("truth", "answer"))
-    return f"{score['record_id']}: true {truth}, read {answer}"
+    return f"{isolated(score['record_id'])}: true {truth}, read {answer}"
 
 
-def _card(folder: Path, index: int, score: Content, units: Mapping[str, str]) -> dict[str, Any]:
-    fields = [{"name": name, **_compared(data, units.get(name, ""))} for name, data in score["fields"].items()]
-    photo = thumbnail_of(folder, index)
-    return {"id": score["record_id"], "photo": photo, "fields": fields, "text": score["text"], "problems": score["problems"]}
-
-
-def _compared(data: Content, unit: str) -> dict[str, Any]:
-    """Truth and reading in words, whether they agree, and by how much they do not."""
-    truth, answer = data["truth"], data["answer"]
-    if unit:
-        truth, answer = (None if each is None else f"{float(each):,.10g} {unit}" for each in (truth, answer))
-    if answer is None:
-        return {"truth": truth, "answer": None, "right": False, "off": "not read", "near": False}
-    if "absolute_error" in data:
-        percent = data.get("percentage_error", math.inf)
-        off = f"{figure(percent)} % off" if math.isfinite(percent) else "off"
-        return {"truth": truth, "answer": answer, "right": not data["absolute_error"], "off": off, "near": percent <= NEAR}
-    right = bool(data.get("exact", data.get("correct")))
-    off = "" if right else f"similarity {figure(data['similarity'], 'similarity')}" if "similarity" in data else "wrong"
-    return {"truth": truth, "answer": answer, "right": right, "off": off, "near": False}
-
-
-def thumbnail_of(folder: Path, index: int) -> dict[str, Any] | None:
-    """The thumbnail of the N-th record of the split: data URI, width and height; None when there is none."""
-    return _photo(folder / "thumbnails" / f"{index}.jpg")
-
-
-def _photo(path: Path) -> dict[str, Any] | None:
-    """A thumbnail as a data URI with its size; None when the file is gone. Raises RunError for what is no small JPEG."""
-    try:
-        data = path.read_bytes()
-        with Image.open(io.BytesIO(data), formats=["JPEG"]) as image:
-            width, height = image.size
-    except FileNotFoundError:
-        return None
-    except OSError as problem:
-        raise RunError(f"{path}: expected a JPEG thumbnail ({problem}): evaluate once more") from problem
-    return {"uri": data_uri(data), "width": width, "height": height}
+def isolated(words: str) -> str:
+    """Words of data within a sentence of ours: whatever direction they are written in, the rest keeps its own."""
+    return f"\u2068{words}\u2069"
 
 
 def _read_log(path: Path) -> list[dict[str, Any]]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
 pytest.importorskip("ray")
@@ -32,8 +34,9 @@ from seeworth.predict import on_node
 from seeworth.predict.inputs import Engine, Input
 from seeworth.predict.named import named
 from seeworth.predict.on_node import OnNode, ray_engine
-from seeworth.predict.over_ray import Actors, over_ray, shape
+from seeworth.predict.over_ray import Actors, Answerer, over_ray, shape
 from seeworth.predict.run import run
+from seeworth.predict.windows import packed
 from seeworth.record import Record
 from seeworth.run_folder import write_run
 from seeworth.settings import PredictSettings
@@ -173,6 +176,7 @@ import os, signal, sys
 from pathlib import Path
 from seeworth.predict.journal import Journal
 from seeworth.predict.run import run
+from seeworth.predict.windows import packed
 from seeworth.settings import PredictSettings
 add = Journal.add
 def counted(journal, line):
@@ -236,6 +240,21 @@ def test_a_model_that_a_node_lacks_is_one_line(story: Story, cluster: Cluster, s
 
 def _no_model(folder: str) -> Engine:
     raise RunError(f"{folder} is no finished run")
+
+
+@pytest.mark.parametrize("begins", [True, False])
+def test_what_is_raised_on_a_node_is_told_with_its_name(begins: bool, capfd: pytest.CaptureFixture[str]) -> None:
+    def engine(_: Iterator[Input]) -> Iterator[dict[str, Any]]:
+        raise ZeroDivisionError("of ours")
+
+    def make() -> Engine:
+        return engine if begins else 1 // 0  # type: ignore[return-value]
+
+    window = pa.Table.from_batches([packed([Input(0, Record("1", None, {}, ""), None)])])
+    (answer,) = Answerer(make)(window).to_pylist()
+    assert answer["lines"] == []
+    assert re.fullmatch(r"node [\d.]+: ZeroDivisionError: (of ours|integer division or modulo by zero)", answer["problem"])
+    assert "Traceback" in capfd.readouterr().err  # in the actor's log
 
 
 def test_a_node_with_another_model_is_told(settings: PredictSettings) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
 pytest.importorskip("ray")
@@ -32,13 +34,14 @@ from seeworth.predict import on_node
 from seeworth.predict.inputs import Engine, Input
 from seeworth.predict.named import named
 from seeworth.predict.on_node import OnNode, ray_engine
-from seeworth.predict.over_ray import Actors, over_ray, shape
+from seeworth.predict.over_ray import Actors, Answerer, over_ray, shape
 from seeworth.predict.run import run
+from seeworth.predict.windows import packed
 from seeworth.record import Record
 from seeworth.run_folder import write_run
 from seeworth.settings import PredictSettings
 
-LIMIT = 180  # seconds for all of Ray here, in place of a test that never ends
+LIMIT = 600  # seconds for all of Ray here (30 where nothing else runs), in place of a test that never ends
 STORE = 80 * 2**20  # bytes of each node's object store, near the least that Ray takes
 BATCH = 1  # so windows are of 8 inputs
 
@@ -152,6 +155,7 @@ def story(cluster: Cluster, settings: PredictSettings, tmp_path_factory: pytest.
     (gates / "doomed").write_text(doomed.node_id)
     patch = pytest.MonkeyPatch()
     patch.setattr(on_node, "OnNode", partial(Gated, gates=gates))
+    patch.setattr("seeworth.predict.over_ray.READERS", 1)
     over_now = threading.Event()
     kill = partial(cluster.remove_node, doomed, allow_graceful=False)
     killer = threading.Thread(target=_kill_once, args=(kill, gates / "reached", over_now))
@@ -172,6 +176,7 @@ import os, signal, sys
 from pathlib import Path
 from seeworth.predict.journal import Journal
 from seeworth.predict.run import run
+from seeworth.predict.windows import packed
 from seeworth.settings import PredictSettings
 add = Journal.add
 def counted(journal, line):
@@ -237,10 +242,42 @@ def _no_model(folder: str) -> Engine:
     raise RunError(f"{folder} is no finished run")
 
 
+@pytest.mark.parametrize("begins", [True, False])
+def test_what_is_raised_on_a_node_is_told_with_its_name(begins: bool, capfd: pytest.CaptureFixture[str]) -> None:
+    def engine(_: Iterator[Input]) -> Iterator[dict[str, Any]]:
+        raise ZeroDivisionError("of ours")
+
+    def make() -> Engine:
+        return engine if begins else 1 // 0  # type: ignore[return-value]
+
+    window = pa.Table.from_batches([packed([Input(0, Record("1", None, {}, ""), None)])])
+    (answer,) = Answerer(make)(window).to_pylist()
+    assert answer["lines"] == []
+    assert re.fullmatch(r"node [\d.]+: ZeroDivisionError: (of ours|integer division or modulo by zero)", answer["problem"])
+    assert "Traceback" in capfd.readouterr().err  # in the actor's log
+
+
 def test_a_node_with_another_model_is_told(settings: PredictSettings) -> None:
     known = named(settings)
     with pytest.raises(RunError, match="another model here than where predict was started; with --engine ray the model must lie on every"):
         OnNode(settings, {**known.about, "run.json": "0" * 64}, None)()
+    with pytest.raises(RunError, match=r"has seeworth .*, predict was started with 0\.0: install the same on every node"):
+        OnNode(settings, known.about, None, "0.0")()
+
+
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        ({"engine": "ray", "ray_actors": -1}, "ray_actors is -1"),
+        ({"engine": "ray", "ray_gpus": 1.5}, "a whole number of them"),
+        ({"engine": "ray", "ray_gpus": -1.0}, "ray_gpus is -1"),
+        ({"ray_actors": 2}, "add --engine ray"),
+        ({"ray_gpus": 0.0}, "add --engine ray"),
+    ],
+)
+def test_settings_that_cannot_be_are_told_before_anything_starts(settings: PredictSettings, wrong: dict[str, Any], told: str) -> None:
+    with pytest.raises(SettingsError, match=told):
+        run(replace(settings, output=settings.output.with_name("wrong.jsonl"), **wrong))
 
 
 def test_a_client_address_is_refused_with_what_to_do(settings: PredictSettings, tmp_path: Path) -> None:

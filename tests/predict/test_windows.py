@@ -6,9 +6,11 @@ from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from seeworth.errors import PhotoError
 from seeworth.predict.inputs import Input
 from seeworth.predict.windows import Carried, carried, packed, read_window, unpacked, write_windows
 from seeworth.record import SPLITS, Record, Turn
@@ -32,7 +34,8 @@ def items(draw: st.DrawFn) -> Input:
     known = (draw(st.integers(0, 10**9)), record, draw(st.none() | words))
     flags = {"inside": draw(st.booleans()), "refused": draw(refusals), "done": draw(st.booleans())}
     if draw(st.booleans()):
-        return Carried(*known, **flags, carried=tuple(draw(st.binary(max_size=5)) for _ in photos))
+        lost = draw(refusals)
+        return Carried(*known, **flags, carried=() if lost else tuple(draw(st.binary(max_size=5)) for _ in photos), lost=lost)
     data = draw(st.sampled_from(["none", "some"]))
     return Input(*known, tuple(draw(st.none() | st.binary(max_size=5)) for _ in photos) if data == "some" else (), **flags)
 
@@ -55,7 +58,7 @@ def test_windows_are_read_one_by_one_and_those_that_are_done_are_left_out(tmp_pa
     assert [read_window(tmp_path / "spool", number) for number in range(count)] == [done[0:3], done[6:9]]
 
 
-def test_photos_travel_as_bytes_and_one_that_is_not_there_is_refused(tmp_path: Path) -> None:
+def test_photos_travel_as_bytes_and_one_that_is_not_there_says_so(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(b"first")
     record = Record("1", tmp_path / "a.png", {"n": Decimal("1.50")}, "", photos=(Path("<row 1, photo 2>"),))
     sent = carried(Input(0, record, "a.png", (None, b"second")))
@@ -63,15 +66,17 @@ def test_photos_travel_as_bytes_and_one_that_is_not_there_is_refused(tmp_path: P
     (arrived,) = unpacked(packed([sent]).to_pylist()[0])
     assert arrived.photo_bytes() == [b"first", b"second"]
     assert arrived.data == ()
-    lost = carried(Input(1, record, "a.png", (None, b"second")))
-    assert lost.refused is not None
-    assert lost.refused[0] == "missing"
-    assert "a.png" in lost.refused[1]
+    (lost,) = unpacked(packed([carried(Input(1, record, "a.png", (None, b"second")))]).to_pylist()[0])
+    with pytest.raises(PhotoError, match=r"there is no file .*a\.png") as problem:
+        lost.photo_bytes()
+    assert problem.value.code == "missing"
+    assert lost.refused is None  # a file that is away is found out when it is read, here as there
 
 
 def test_an_input_that_is_refused_already_keeps_its_reason(tmp_path: Path) -> None:
     item = Input(0, Record("1", tmp_path / "gone.png", {}, ""), None, refused=("remote", "is on the web"))
-    assert carried(item) is item
+    assert carried(item).refused == item.refused
+    assert carried(item).lost is None
 
 
 def test_a_number_keeps_its_digits() -> None:

@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from ..errors import RunError, SeeworthError
+from ..errors import RunError, SeeworthError, SettingsError
 from ..phi3v import Phi3VError
 from ..settings import PredictSettings
 from ..task import Task
@@ -28,14 +29,18 @@ class OnNode:
 
     Attributes:
         settings: with a model that every node finds. about: of the model, as `Named.about` has it here. held: what answers are held to.
+        version: of seeworth here.
     """
 
     settings: PredictSettings
     about: Mapping[str, Any]
     held: Task | None
+    version: str = version("seeworth")
 
     def __call__(self) -> Engine:
-        """Raises RunError where the node has no such model, or another one."""
+        """Raises RunError where the node has no such model, or another one, or another seeworth."""
+        if version("seeworth") != self.version:
+            raise RunError(f"has seeworth {version('seeworth')}, predict was started with {self.version}: install the same on every node")
         try:
             known = named(self.settings)
             if known.about != self.about:
@@ -50,6 +55,11 @@ def ray_engine(settings: PredictSettings, known: Named, spool: Path) -> Engine:
 
     Raises SettingsError where Ray is not installed, or for settings of it that cannot be.
     """
+    if settings.ray_actors < 0:
+        raise SettingsError(f"ray_actors is {settings.ray_actors}: expected 0 or more")
+    gpus = settings.ray_gpus
+    if gpus is not None and not (0 <= gpus <= 1 or gpus == int(gpus) > 0):
+        raise SettingsError(f"ray_gpus is {gpus:g}: expected 0, a share of one GPU, or a whole number of them")
     from .over_ray import over_ray  # here: it needs Ray
 
     folder = Path(settings.model)
@@ -60,5 +70,5 @@ def ray_engine(settings: PredictSettings, known: Named, spool: Path) -> Engine:
         spool=spool,
         address=settings.ray_address,
         actors=settings.ray_actors,
-        gpus=settings.ray_gpus,
+        gpus=gpus,
     )

@@ -15,6 +15,7 @@ import logging
 import math
 import os
 import sys
+import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -137,27 +138,36 @@ def _read(spool: Path, number: int) -> list[pa.Table]:
 class Answerer:
     """What an actor is: the engine, made once, and answering window after window.
 
-    A problem that the user can fix is an answer too, so that it is told in one line and not as what happened to an actor.
+    A problem is an answer too, so that it is told in one line and not as what happened to an actor. What is no problem of the user's goes
+    with its traceback to the actor's log as well.
     """
 
     def __init__(self, make: Callable[[], Engine]) -> None:
-        self._engine: Engine | None = None
         self._problem = ""
         try:
             self._engine = make()
-        except (SeeworthError, OSError) as problem:
-            self._problem = str(problem)
+        except Exception as problem:
+            self._problem = _told_here(problem)
 
     def __call__(self, batch: pa.Table) -> pa.Table:
         lines: list[str] = []
-        if self._engine is not None:
+        if not self._problem:
             try:
                 for row in batch.to_pylist():
                     lines += [json.dumps(line) for line in self._engine(iter(unpacked(row)))]
-            except (SeeworthError, OSError) as problem:
-                self._problem = str(problem)
-        told = f"node {ray.util.get_node_ip_address()}: {self._problem}" if self._problem else ""
-        return pa.Table.from_pylist([{"lines": lines, "problem": told}], ANSWERS)
+            except Exception as problem:
+                self._problem = _told_here(problem)
+        return pa.Table.from_pylist([{"lines": lines, "problem": self._problem}], ANSWERS)
+
+
+def _told_here(problem: Exception) -> str:
+    """In an actor: the problem in a line, and the node it is of."""
+    if isinstance(problem, SeeworthError):
+        words = str(problem)
+    else:
+        traceback.print_exception(problem)
+        words = f"{type(problem).__name__}: {' '.join(str(problem).split())}"
+    return f"node {ray.util.get_node_ip_address()}: {words}"
 
 
 def _answers(make: Callable[[], Engine], windows: Windows, actors: Actors) -> Iterator[dict[str, Any]]:
@@ -191,12 +201,10 @@ def _told(lines: Iterator[dict[str, Any]]) -> Iterator[dict[str, Any]]:
         raise RunError(f"Ray gave up: {_reason(problem)}; its logs, in session_latest/logs of its folder, say more") from problem
 
 
-def _reason(problem: BaseException) -> str:
-    """What was raised in the first place, in a line."""
-    while inner := getattr(problem, "cause", None) or problem.__cause__:
-        problem = inner
-    words = str(problem).strip().splitlines() or [""]
-    return f"{type(problem).__name__}: {words[0].strip()}"
+def _reason(problem: Exception) -> str:
+    """In a line: what a task raised stands at the end of its traceback, all else begins with what it is."""
+    lines = str(problem).strip().splitlines() or [""]
+    return lines[-1].strip() if isinstance(problem, ray.exceptions.RayTaskError) else f"{type(problem).__name__}: {lines[0].strip()}"
 
 
 @contextmanager
@@ -235,7 +243,7 @@ def _begin(address: str | None) -> None:
             raise SettingsError(f"ray_address {address}: there is no Ray cluster: {' '.join(str(problem).split())}") from problem
     for handler in logging.getLogger("ray.data").handlers:
         if handler.get_name() == "console":
-            handler.setLevel(logging.ERROR)
+            handler.setLevel(logging.CRITICAL + 1)  # what it raises is told by us, its log file has all of it
 
 
 @contextmanager

@@ -2,7 +2,7 @@
 
     1  the model's task, what the output may be and what the inputs are     named, inputs
     2  the unfinished file is begun or gone on with                         journal
-    3  an engine answers what has no line yet                               local
+    3  an engine answers what has no line yet                               local; over_ray: on many machines
     4  the lines are put in the inputs' order, the table is made            journal, table
 
 Memory does not grow with the inputs, but for nine bytes of each; a run that is killed goes on at step 3 with the same command.
@@ -142,3 +142,5 @@ def _check(settings: PredictSettings) -> None:
     for name, (low, high) in limits.items():
         if not low <= getattr(settings, name) <= high:
             raise SettingsError(f"{name} is {getattr(settings, name)}: expected {low} to {high}")
+    if settings.engine == "local" and (settings.ray_address is not None or settings.ray_actors or settings.ray_gpus is not None):
+        raise SettingsError("ray_address, ray_actors and ray_gpus are of a Ray cluster: add --engine ray, or leave them out")

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -31,23 +31,27 @@ class Carried(Input):
     Attributes:
         carried: of each of `record.all_photos` the bytes. Apart from `data`, whose weight decides how inputs are cut into windows: these
             are in one already.
+        lost: (code, words) where one could not be read there. Told when it is asked for, as a file would, so that batches are the same.
     """
 
     carried: tuple[bytes, ...] = ()
+    lost: tuple[str, str] | None = None
 
     def photo_bytes(self) -> list[bytes]:
+        if self.lost is not None:
+            raise PhotoError(*self.lost)
         return list(self.carried)
 
 
-def carried(item: Input) -> Input:
-    """The input with the bytes of all its photos; refused, with the reason, where one cannot be read."""
+def carried(item: Input) -> Carried:
+    """The input with the bytes of all its photos, or with the reason why there are none."""
+    same = {one.name: getattr(item, one.name) for one in fields(Input)} | {"data": ()}
     if item.refused is not None:
-        return item
+        return Carried(**same)
     try:
-        photos = tuple(item.photo_bytes())
+        return Carried(**same, carried=tuple(item.photo_bytes()))
     except PhotoError as problem:
-        return replace(item, data=(), refused=(problem.code, str(problem)))
-    return Carried(**{one.name: getattr(item, one.name) for one in fields(Input)} | {"data": ()}, carried=photos)
+        return Carried(**same, lost=(problem.code, str(problem)))
 
 
 def write_windows(path: Path, windows: Iterable[Sequence[Input]]) -> int:
@@ -88,6 +92,7 @@ def _to_json(item: Input) -> str:
         "refused": item.refused,
         "done": item.done,
         "carried": isinstance(item, Carried),
+        "lost": item.lost if isinstance(item, Carried) else None,
         "id": record.id,
         "photos": [str(path) for path in record.all_photos],
         "values": {key: [str(value)] if isinstance(value, Decimal) else value for key, value in record.values.items()},
@@ -112,8 +117,12 @@ def _from_json(text: str, photos: tuple[bytes | None, ...]) -> Input:
         None if told["turns"] is None else read_turns(told["turns"]),
         tuple((width, height) for width, height in told["sizes"]),
     )
-    refused = None if told["refused"] is None else (told["refused"][0], told["refused"][1])
-    known = {"inside": told["inside"], "refused": refused, "done": told["done"]}
+    known = {"inside": told["inside"], "refused": _reason(told["refused"]), "done": told["done"]}
     if told["carried"]:
-        return Carried(told["number"], record, told["photo"], **known, carried=tuple(one for one in photos if one is not None))
+        here = tuple(one for one in photos if one is not None)
+        return Carried(told["number"], record, told["photo"], **known, carried=here, lost=_reason(told["lost"]))
     return Input(told["number"], record, told["photo"], photos, **known)
+
+
+def _reason(told: list[str] | None) -> tuple[str, str] | None:
+    return None if told is None else (told[0], told[1])

@@ -83,7 +83,10 @@ def _table(found: dict[tuple[str, int], list[Round]], clients: Sequence[int]) ->
             busy = sum(one.statuses[429] for one in found[name, count])
             errors = sum(one.errors for one in found[name, count])
             times = f"{rates['ours'] / rates['naive']:8.2f}" if name == "ours" else ""
-            print(f"{count:>8} {name:>6} {rates[name]:9.1f} {p50:7.0f} {p95:7.0f} {p99:7.0f}    {processor:12.1f} {busy:4d} {errors:7d} {times}", flush=True)
+            print(
+                f"{count:>8} {name:>6} {rates[name]:9.1f} {p50:7.0f} {p95:7.0f} {p99:7.0f}    {processor:12.1f} {busy:4d} {errors:7d} {times}",
+                flush=True,
+            )
 
 
 def _memory(pid: int, port: int, requests: Sequence[bytes], count: int) -> None:
@@ -149,7 +152,19 @@ async def _load(port: int, requests: Sequence[bytes], clients: int, *, seconds: 
 
 @contextlib.contextmanager
 def _server(run: Path, port: int, batch_size: int) -> Iterator[subprocess.Popen[bytes]]:
-    words = [sys.executable, "-m", "seeworth.cli", "serve", str(run), "--port", str(port), "--batch_size", str(batch_size), "--similar", "false"]
+    words = [
+        sys.executable,
+        "-m",
+        "seeworth.cli",
+        "serve",
+        str(run),
+        "--port",
+        str(port),
+        "--batch_size",
+        str(batch_size),
+        "--similar",
+        "false",
+    ]
     with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
         try:
             assert process.stdout is not None

@@ -26,7 +26,13 @@ from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
 
 PAGE = Path(seeworth.serve.__file__).parent / "page"
-COLOURS = {"RED COATS": (200, 30, 30), "GREEN COATS": (30, 150, 40), "BLUE HATS": (30, 60, 200), "BLACK HATS": (15, 15, 15), "SHIRTS": (245, 245, 245)}
+COLOURS = {
+    "RED COATS": (200, 30, 30),
+    "GREEN COATS": (30, 150, 40),
+    "BLUE HATS": (30, 60, 200),
+    "BLACK HATS": (15, 15, 15),
+    "SHIRTS": (245, 245, 245),
+}
 PRICES = {"RED COATS": 1290.0, "GREEN COATS": 890.5, "BLUE HATS": 240.0, "BLACK HATS": 95.0, "SHIRTS": 310.0}
 PRODUCT = {
     "model": "autumn-run",
@@ -80,7 +86,11 @@ class FakeApi:
     async def file(self, request: Request) -> Response:
         path = PAGE / request.path_params["name"]
         types = {".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
-        return FileResponse(path, media_type=types[path.suffix], headers=HEADERS) if path.is_file() else refusal(404, "not_found", "no such file")
+        return (
+            FileResponse(path, media_type=types[path.suffix], headers=HEADERS)
+            if path.is_file()
+            else refusal(404, "not_found", "no such file")
+        )
 
     def _barred(self, request: Request) -> Response | None:
         self.asked.append(request.url.path)
@@ -111,7 +121,10 @@ class FakeApi:
             try:
                 photo = opened(data)
             except OSError:
-                wrong = {"error": {"code": "not_a_photo", "message": f"{name}: its bytes are no photo of a kind that is read"}, "photo": about}
+                wrong = {
+                    "error": {"code": "not_a_photo", "message": f"{name}: its bytes are no photo of a kind that is read"},
+                    "photo": about,
+                }
                 return JSONResponse({"model": self.task["model"], "predictions": [wrong]}, 422)
             self.sizes.append(photo.size)
             self.weights.append(len(data))
@@ -128,7 +141,11 @@ class FakeApi:
         unsure, unread = max(red, green, blue) - min(red, green, blue) < 12 and 60 < red < 200, red > 180 and green > 180 and blue < 90
         price, sure = PRICES[category], 0.41 if unsure else 0.987
         names = [one["name"] for one in self.task["fields"]]
-        values: dict[str, Any] = {"title": self.title or f"Fine {category.title()[:-1]}, Regular", "category3_code": category, "full_price": price}
+        values: dict[str, Any] = {
+            "title": self.title or f"Fine {category.title()[:-1]}, Regular",
+            "category3_code": category,
+            "full_price": price,
+        }
         if unread:
             del values["full_price"]
         rest = [name for name in COLOURS if name != category]
@@ -164,7 +181,10 @@ class FakeApi:
     async def occlusion(self, request: Request) -> Response:
         if barred := self._barred(request):
             return barred
-        price = [[round(-0.35 * 2.7 ** -((x - 2.5) ** 2 / 3 + (y - 3) ** 2 / 4) + (0.12 if (x, y) == (0, 0) else 0), 4) for x in range(6)] for y in range(6)]
+        price = [
+            [round(-0.35 * 2.7 ** -((x - 2.5) ** 2 / 3 + (y - 3) ** 2 / 4) + (0.12 if (x, y) == (0, 0) else 0), 4) for x in range(6)]
+            for y in range(6)
+        ]
         price[5][5] = None
         category = [[round(0.5 * 2.7 ** -((x - 1) ** 2 + (y - 1) ** 2), 4) for x in range(6)] for y in range(6)]
         base = {"title": "Coat", "category3_code": "RED COATS", "full_price": 1290.0}

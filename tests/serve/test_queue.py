@@ -147,7 +147,9 @@ def test_a_long_prompt_is_answered_alone_and_batches_keep_their_bound(behind: An
     assert max(gate.batches) < 6
 
 
-def test_photos_are_opened_beside_the_model(behind: Any, gate: Gate, photos: list[bytes], form: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_photos_are_opened_beside_the_model(
+    behind: Any, gate: Gate, photos: list[bytes], form: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     opened: list[str] = []
     with behind() as client, ThreadPoolExecutor(2) as pool:
         real = client.house.open

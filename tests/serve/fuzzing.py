@@ -1,4 +1,7 @@
-"""Requests by the thousand: schemathesis from the OpenAPI page, and uploads changed at random. tests/soak/fuzz_serve.py is the long form."""
+"""Requests by the thousand: schemathesis from the OpenAPI page, and uploads changed at random.
+
+Short in test_fuzz.py, long in tests/soak/fuzz_serve.py.
+"""
 
 from __future__ import annotations
 
@@ -24,6 +27,7 @@ from schemathesis.specs.openapi.checks import (
     response_schema_conformance,
     status_code_conformance,
 )
+
 from soak.fuzz_photos import mutated, seeds
 
 CHECKS = [

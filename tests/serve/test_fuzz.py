@@ -5,13 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from serve.conftest import SETTINGS
-from serve.fuzzing import from_openapi, uploads
-
 from seeworth.serve.app import build
 from seeworth.serve.guard import Guard, Rules
 from seeworth.serve.house import House
 from seeworth.serve.schemas import PIXEL
+from serve.conftest import SETTINGS
+from serve.fuzzing import from_openapi, uploads
 
 
 def test_requests_made_from_the_openapi_page_are_answered_as_it_says(vlm: Any, intervals: Any, photos: list[bytes]) -> None:

@@ -6,10 +6,10 @@ import logging
 from typing import Any
 
 import pytest
-from serve.conftest import KEY
-from serve.sending import uri
 
 from seeworth.serve.guard import Rules
+from serve.conftest import KEY
+from serve.sending import uri
 
 OPEN = ("/", "/healthz", "/readyz", "/page/page.css")
 CLOSED = ("/v1/task", "/metrics", "/openapi.json", "/v1/models", "/v1/strange", "/page", "/healthz/")

@@ -7,9 +7,9 @@ import zlib
 from typing import Any
 
 import pytest
-from serve.sending import Wire, png, uri
 
 from seeworth.serve.guard import Rules
+from serve.sending import Wire, png, uri
 
 HEAD = "POST /v1/predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
 

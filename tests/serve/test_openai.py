@@ -8,10 +8,10 @@ from typing import Any
 
 import openai
 import pytest
-from serve.sending import png, uri
 
 from seeworth.predict.vlm import VLM
 from seeworth.record import Record, Turn
+from serve.sending import png, uri
 
 
 @pytest.fixture(scope="module")

@@ -6,12 +6,12 @@ import hashlib
 from typing import Any
 
 import pytest
-from serve.sending import png, uri
 
 from seeworth.predict.lines import line
 from seeworth.predict.vlm import VLM
 from seeworth.serve.schemas import Predicted, TaskInfo
 from seeworth.task import Field, Task
+from serve.sending import png, uri
 
 
 def test_served_answers_are_those_of_predict(behind: Any, vlm: VLM, shop: Any, intervals: Any, photos: list[bytes], form: Any) -> None:

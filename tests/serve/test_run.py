@@ -15,11 +15,11 @@ from typing import Any
 from urllib.request import Request, urlopen
 
 import pytest
-from serve.sending import Wire, uri
 
 from seeworth.cli import main
 from seeworth.run_folder import write_run
 from seeworth.settings import ServeSettings
+from serve.sending import Wire, uri
 
 
 @pytest.fixture(scope="module")

@@ -15,14 +15,12 @@ import time
 from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
 
-sys.path[:0] = [str(Path(__file__).resolve().parents[1]), str(Path(__file__).resolve().parents[1] / "data")]
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "data"))
 
 import torch
 from PIL import Image
-from serve.fuzzing import Found, from_openapi, uploads
-from serve.sending import png
 from starlette.testclient import TestClient
 
 from seeworth.encode import Encoder
@@ -34,6 +32,8 @@ from seeworth.serve.guard import Guard, Rules
 from seeworth.serve.house import House
 from seeworth.settings import ServeSettings
 from seeworth.task import Task
+from serve.fuzzing import Found, from_openapi, uploads
+from serve.sending import png
 
 GROWTH = 60  # MB between the second tenth of the uploads and the last; measured: see docs/serve.md
 

@@ -41,11 +41,11 @@ def run(settings: ServeSettings) -> None:
     check(settings)
     rules = rules_of(settings)
     torch.set_num_threads(threads_of(settings))
-    socket = bound(settings)
-    intervals = read_intervals(settings.run) if (settings.run / NAME).is_file() else None
-    _log()
-    model = load(settings)
-    serve(House.of(model, intervals, settings, train_records(settings)), rules, socket)
+    with bound(settings) as socket:
+        _log()
+        intervals = read_intervals(settings.run) if (settings.run / NAME).is_file() else None
+        model = load(settings)
+        serve(House.of(model, intervals, settings, train_records(settings)), rules, socket)
 
 
 def serve(house: House, rules: Rules, socket: Socket) -> None:

@@ -92,12 +92,14 @@ export function shares(pairs, most = 8) {
   return make("ul", { class: "shares" }, rows);
 }
 
-/** What a heat map says of one field, in words: {lead, more, less}; `grid` holds changes, `base` the answer to the whole photo. */
-export function heatWords(field, grid, base) {
+/** What a heat map says of one field, in words: {lead, down, up}, and the `most` that changed. `base` is what changes are measured from:
+ *  of a number the middle of what the model holds likely, which need not be what it `said`. */
+export function heatWords(field, grid, base, said) {
   const all = grid.flat().filter((one) => typeof one === "number");
   const most = Math.max(0, ...all), least = Math.min(0, ...all);
   const name = plain(field.name);
-  const was = base === undefined || base === null ? "" : ` (${typeof base === "number" ? amount(base, field.unit) : base})`;
+  const middle = typeof base === "number" && base !== said ? ", the middle of what it holds likely" : "";
+  const was = base === undefined || base === null ? "" : ` (${typeof base === "number" ? amount(base, field.unit) : base}${middle})`;
   if (!all.length) return { lead: `No ${name} could be read, so that no part can be said to have moved it.`, most: 0 };
   const flat = Math.max(most, -least) < 0.005;
   if (flat) return { lead: `Covering any one part changes the ${name}${was} by less than 0.5 %: no single part decides it.`, most: 0 };

@@ -123,7 +123,7 @@ async function ready(shot) {
   try {
     const found = await prepare(shot.file, task.limits);
     if (shot.ends.signal.aborted) return;
-    Object.assign(shot, { blob: found.blob, width: found.width, height: found.height, smaller: found.smaller });
+    Object.assign(shot, { blob: found.blob, width: found.width, height: found.height, changed: found.changed });
     shot.url = found.thumb && URL.createObjectURL(found.thumb);
     shot.file = null;
     paintPhoto(shot);

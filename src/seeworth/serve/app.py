@@ -25,6 +25,7 @@ from . import openai
 from . import schemas as s
 from .answers import told
 from .body import Form, Upload, read_form, whole
+from .guard import GONE, ClientGone, failed
 from .house import House, info_of, together, until_gone
 from .refused import Refused
 from .worker import Work
@@ -77,6 +78,14 @@ def _tell_errors(app: FastAPI) -> None:
         where = ".".join(str(one) for one in first["loc"][1:])
         return Refused(422, "bad_request", f"{where}: {first['msg']}", param=where).response(request.url.path)
 
+    async def gone(request: Request, problem: Exception) -> Response:
+        return Response(status_code=GONE)  # nobody reads it
+
+    async def broken(request: Request, problem: Exception) -> Response:
+        return failed(request.scope["state"]["id"]).response(request.url.path)  # the guard writes the log
+
+    app.add_exception_handler(ClientGone, gone)
+    app.add_exception_handler(Exception, broken)
     app.add_exception_handler(Refused, refused)
     app.add_exception_handler(HTTPException, http)
     app.add_exception_handler(RequestValidationError, invalid)

@@ -61,6 +61,7 @@ class _Visit:
     id: str
     status: int = 0
     started: bool = False
+    whole: bool = False
     sent: int = 0
     read: int = 0
 
@@ -118,9 +119,8 @@ class Guard:
         except Exception:
             log.exception("request %s failed", visit.id)
             if not visit.started:
-                failed = Refused(500, "internal", f"something went wrong here; the log tells of it under {visit.id}")
-                await failed.response(visit.path)(visit.scope, receive, send)
-            else:
+                await failed(visit.id).response(visit.path)(visit.scope, receive, send)
+            elif not visit.whole:
                 raise Broken from None  # the connection is cut, so that no half answer looks like a whole one
 
     def _check_host(self, visit: _Visit) -> None:
@@ -192,6 +192,7 @@ class Guard:
                 more = [pair for pair in HEADERS if pair[0] not in given]
                 message = {**message, "headers": [*message["headers"], *more, (b"x-request-id", visit.id.encode())]}
             visit.sent += len(message.get("body", b""))
+            visit.whole = message["type"] == "http.response.body" and not message.get("more_body", False)
             try:
                 async with asyncio.timeout(self.rules.seconds):
                     await send(message)
@@ -211,6 +212,11 @@ class Guard:
         path = visit.path.encode("unicode_escape").decode()[:80]
         words = (client, visit.scope["method"][:16], path, visit.status, seconds * 1e3, visit.read, visit.sent, visit.id, notes)
         log.info("%s %s %s %d %.1fms in=%d out=%d id=%s%s", *words)
+
+
+def failed(name: str) -> Refused:
+    """What a client hears of a fault that is ours."""
+    return Refused(500, "internal", f"something went wrong here; the log tells of it under {name}")
 
 
 class ClientGone(Exception):

@@ -9,38 +9,39 @@ from typing import Any
 import pytest
 
 from browser import Window
-from predict.conftest import Shop, shop  # noqa: F401  (a fixture)
+from seeworth.intervals import Intervals
 from seeworth.predict.vlm import VLM
 from seeworth.serve import schemas
 from seeworth.serve.app import build
 from seeworth.serve.guard import Guard, Rules
 from seeworth.serve.house import House
 from seeworth.settings import ServeSettings
-from serve.fake_api import FakeApi, opened, serving
+from serve.fake_api import FakeApi, opened
+from serve.sending import serving
 from serve.visitor import BLUE, GREY, RED, YELLOW, User, photo
 
 KEY = "a-key-of-at-least-16"
 
 
 @pytest.fixture(scope="module")
-def address(shop: Shop) -> Iterator[str]:  # noqa: F811
-    model = VLM(shop.model, shop.encoder, name="little-shop", constrained=shop.task, distribution=True)
-    house = House.of(model, None, ServeSettings(run=Path("little-shop")), shop.records)
-    with serving(Guard(build(house), Rules(api_key=KEY), house.metrics)) as found:
-        yield found
+def address(vlm: VLM, intervals: Intervals, shop: Any) -> Iterator[str]:
+    house = House.of(vlm, intervals, ServeSettings(run=Path("shop")), shop.records)
+    with serving(Guard(build(house), Rules(api_key=KEY), house.metrics)) as port:
+        yield f"http://127.0.0.1:{port}"
 
 
-def test_photos_are_answered_by_the_real_server(address: str, window: Callable[..., Window], shop: Shop, tmp_path: Path) -> None:  # noqa: F811
+def test_photos_are_answered_by_the_real_server(address: str, window: Callable[..., Window], shop: Any, tmp_path: Path) -> None:
     one = User(window(), address)
     one.page.goto(address)
     one.page.get_by_label("API key").fill(KEY)
     one.page.keyboard.press("Enter")
-    one.page.locator("#about", has_text="little-shop looks at each photo").wait_for()
+    one.page.locator("#about", has_text="shop looks at each photo").wait_for()
     one.brings(*[(f"{number}.png", record.photo.read_bytes()) for number, record in enumerate(shop.records[:5])], ("bad.png", b"no photo"))
     one.sees(5)
     one.sees(1, "failed")
     assert "expected JPEG, PNG" in one.card("bad.png").inner_text()
     card = one.card("0.png")
+    assert "in 90 % of cases" in card.inner_text()
     assert any(category in card.inner_text() for category in shop.task.of_kind("category")[0].choices or ())
     for view in ("What else it could be", "Similar training photos", "What moved the answer"):
         card.get_by_text(view).click()

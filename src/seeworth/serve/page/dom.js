@@ -44,7 +44,7 @@ export function percent(share) {
   if (share > 0.9995 && share < 1) return "> 99.9 %";
   if (share < 0.0005 && share > 0) return "< 0.1 %";
   const whole = Math.abs(share * 100 - Math.round(share * 100)) < 1e-9;
-  return `${(share * 100).toFixed(whole ? 0 : 1)} %`;
+  return `${(share * 100).toFixed(whole || share > 1 ? 0 : 1)} %`;
 }
 
 /** A value of an answer as words. */

@@ -103,28 +103,6 @@ async function uri(blob) {
   return `data:${type};base64,${text.slice(text.indexOf(",") + 1)}`;
 }
 
-/** All files of a drop or a paste, those in dropped folders too, in the order of their names. */
-export async function filesOf(transfer) {
-  const entries = [...(transfer.items ?? [])].map((one) => one.webkitGetAsEntry?.()).filter(Boolean);
-  if (!entries.some((one) => one.isDirectory)) return [...transfer.files];
-  return (await Promise.all(entries.map(walk))).flat();
-}
-
-async function walk(entry) {
-  if (entry.isFile) {
-    const file = await new Promise((done, fail) => entry.file(done, fail));
-    return entry.fullPath.lastIndexOf("/") > 0 && !file.type.startsWith("image/") ? [] : [file]; // a folder may hold other things too
-  }
-  const reader = entry.createReader(), found = [];
-  for (;;) {
-    const some = await new Promise((done, fail) => reader.readEntries(done, fail));
-    if (!some.length) break;
-    found.push(...some);
-  }
-  found.sort((a, b) => a.name.localeCompare(b.name, "en", { numeric: true }));
-  return (await Promise.all(found.map(walk))).flat();
-}
-
 /** Bytes of a photo: the server counts the whole request. */
 const most = (limits) => (limits?.max_bytes ?? Infinity) - AROUND;
 

@@ -92,10 +92,10 @@ function movedOne(field, found, shot) {
   const { width, height } = shot.width ? shot : shot.answer.photo;
   const photo = shot.url ? make("img", { src: shot.url, alt: "" }) : make("div", { class: "blank" });
   photo.style.aspectRatio = `${width} / ${height}`;
-  const legend = [words.down && ["takes", words.down], words.up && ["adds", words.up]].filter(Boolean);
+  const legend = [words.down && ["takes", words.down], words.up && ["adds", words.up], words.grey && ["unknown", words.grey]].filter(Boolean);
   return [
     make("p", {}, words.lead),
-    words.most > 0 && make("div", { class: "over" }, photo, heat(field, grid, words.most, width, height)),
+    legend.length > 0 && make("div", { class: "over" }, photo, heat(field, grid, width, height)),
     legend.length > 0 && make("ul", { class: "legend" }, legend.map(([kind, line]) => make("li", {}, make("span", { class: `key ${kind}`, "aria-hidden": "true" }), line))),
     make("details", {}, make("summary", {}, "In numbers"), heatTable(field, grid)),
   ].filter(Boolean);

@@ -83,7 +83,8 @@ def _table(found: dict[tuple[str, int], list[Round]], clients: Sequence[int]) ->
             busy = sum(one.statuses[429] for one in found[name, count])
             errors = sum(one.errors for one in found[name, count])
             times = f"{rates['ours'] / rates['naive']:8.2f}" if name == "ours" else ""
-            print(f"{count:>8} {name:>6} {rates[name]:9.1f} {p50:7.0f} {p95:7.0f} {p99:7.0f}    {processor:12.1f} {busy:4d} {errors:7d} {times}", flush=True)
+            row = f"{count:>8} {name:>6} {rates[name]:9.1f} {p50:7.0f} {p95:7.0f} {p99:7.0f} {processor:15.1f}"
+            print(f"{row} {busy:4d} {errors:7d} {times}", flush=True)
 
 
 def _memory(pid: int, port: int, requests: Sequence[bytes], count: int) -> None:
@@ -114,8 +115,8 @@ def _requests(data: Path) -> list[bytes]:
 
 def _request(photo: bytes) -> bytes:
     body = b'--x\r\nContent-Disposition: form-data; name="photo"; filename="photo"\r\n\r\n' + photo + b"\r\n--x--\r\n"
-    head = f"POST /v1/predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: multipart/form-data; boundary=x\r\nContent-Length: {len(body)}\r\n\r\n"
-    return head.encode() + body
+    head = "POST /v1/predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: multipart/form-data; boundary=x\r\n"
+    return f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body
 
 
 async def _load(port: int, requests: Sequence[bytes], clients: int, *, seconds: float = 1e9, most: int = 10**9) -> Round:
@@ -149,7 +150,19 @@ async def _load(port: int, requests: Sequence[bytes], clients: int, *, seconds: 
 
 @contextlib.contextmanager
 def _server(run: Path, port: int, batch_size: int) -> Iterator[subprocess.Popen[bytes]]:
-    words = [sys.executable, "-m", "seeworth.cli", "serve", str(run), "--port", str(port), "--batch_size", str(batch_size), "--similar", "false"]
+    words = [
+        sys.executable,
+        "-m",
+        "seeworth.cli",
+        "serve",
+        str(run),
+        "--port",
+        str(port),
+        "--batch_size",
+        str(batch_size),
+        "--similar",
+        "false",
+    ]
     with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
         try:
             assert process.stdout is not None

@@ -14,14 +14,13 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
-from serve.sending import serving
-
 from seeworth.intervals import Abstention, Cells, FieldIntervals, Intervals, Quantile
 from seeworth.predict.vlm import VLM
 from seeworth.serve.app import build
 from seeworth.serve.guard import Guard, Rules
 from seeworth.serve.house import House
 from seeworth.settings import ServeSettings
+from serve.sending import serving
 
 _spec = importlib.util.spec_from_file_location("shop_of_predict", Path(__file__).parents[1] / "predict" / "conftest.py")
 assert _spec is not None

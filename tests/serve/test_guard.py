@@ -6,10 +6,10 @@ import logging
 from typing import Any
 
 import pytest
-from serve.conftest import KEY
-from serve.sending import uri
 
 from seeworth.serve.guard import Rules
+from serve.conftest import KEY
+from serve.sending import uri
 
 OPEN = ("/", "/healthz", "/readyz", "/page/page.css")
 CLOSED = ("/v1/task", "/metrics", "/openapi.json", "/v1/models", "/v1/strange", "/page", "/healthz/")
@@ -42,7 +42,9 @@ def test_no_body_is_read_before_the_key_is_right(behind: Any, photos: list[bytes
         assert client.guard.bodies == 0
 
 
-@pytest.mark.parametrize("host", ["evil.example", "localhost.evil.example", "127.0.0.1.evil.example:8000", "", "[::1", "localhost@evil.example"])
+@pytest.mark.parametrize(
+    "host", ["evil.example", "localhost.evil.example", "127.0.0.1.evil.example:8000", "", "[::1", "localhost@evil.example"]
+)
 def test_names_that_lead_here_from_elsewhere_are_refused(behind: Any, host: str) -> None:
     with behind() as client:
         said = client.get("/healthz", headers={"Host": host})
@@ -123,7 +125,9 @@ def test_a_failure_here_is_told_without_its_trace_and_logged_with_it(
     assert "secret inside" in caplog.text
 
 
-def test_the_log_has_one_line_a_request_without_photos_keys_or_line_ends(behind: Any, photos: list[bytes], caplog: pytest.LogCaptureFixture) -> None:
+def test_the_log_has_one_line_a_request_without_photos_keys_or_line_ends(
+    behind: Any, photos: list[bytes], caplog: pytest.LogCaptureFixture
+) -> None:
     with behind(rules=Rules(api_key=KEY)) as client, caplog.at_level(logging.INFO, "seeworth.serve"):
         ask = {"Authorization": f"Bearer {KEY}"}
         client.post("/v1/predict?key=hidden", json={"photo": uri(photos[0])}, headers=ask)

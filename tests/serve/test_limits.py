@@ -7,9 +7,9 @@ import zlib
 from typing import Any
 
 import pytest
-from serve.sending import Wire, png, uri
 
 from seeworth.serve.guard import Rules
+from serve.sending import Wire, png, uri
 
 HEAD = "POST /v1/predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
 
@@ -50,7 +50,9 @@ def test_json_that_cannot_be_is_refused_in_one_line(behind: Any, body: bytes, ex
     assert len(said.content) < 1000
 
 
-@pytest.mark.parametrize("address", ["data:", "data:,", "data:image/png,abc", "data:image/png;base64,=", "data:;base64,a b", "data:;base64,é"])
+@pytest.mark.parametrize(
+    "address", ["data:", "data:,", "data:image/png,abc", "data:image/png;base64,=", "data:;base64,a b", "data:;base64,é"]
+)
 def test_a_data_uri_that_holds_no_photo_is_told_for_its_photo(behind: Any, address: str) -> None:
     with behind() as client:
         said = client.post("/v1/predict", json={"photo": address})

@@ -8,10 +8,10 @@ from typing import Any
 
 import openai
 import pytest
-from serve.sending import png, uri
 
 from seeworth.predict.vlm import VLM
 from seeworth.record import Record, Turn
+from serve.sending import png, uri
 
 
 @pytest.fixture(scope="module")
@@ -138,7 +138,10 @@ def test_what_is_the_usual_value_is_taken(client: openai.OpenAI) -> None:
         ([turn("system", photo(b"")), turn("user", "Hi")], "a photo stands in turn 1, the system's"),
         ([turn("tool", "Hi")], "messages.0.role"),
         ([{"role": "user", "content": [{"type": "input_audio"}]}], "messages.0.content"),
-        ([{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "https://example.org/x.jpg"}}]}], "addresses are not fetched"),
+        (
+            [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "https://example.org/x.jpg"}}]}],
+            "addresses are not fetched",
+        ),
         ([turn("user", photo(b"no photo"))], "photo 1:"),
         ([turn("user", photo(png(8, 8)), photo(b"no photo"), "two")], "photo 2:"),
         ([turn("user", *[photo(png(8, 8))] * 17)], "found 17 photos, the most is 16"),

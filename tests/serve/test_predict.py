@@ -6,12 +6,12 @@ import hashlib
 from typing import Any
 
 import pytest
-from serve.sending import png, uri
 
 from seeworth.predict.lines import line
 from seeworth.predict.vlm import VLM
 from seeworth.serve.schemas import Predicted, TaskInfo
 from seeworth.task import Field, Task
+from serve.sending import png, uri
 
 
 def test_served_answers_are_those_of_predict(behind: Any, vlm: VLM, shop: Any, intervals: Any, photos: list[bytes], form: Any) -> None:
@@ -20,7 +20,9 @@ def test_served_answers_are_those_of_predict(behind: Any, vlm: VLM, shop: Any, i
         said = client.post("/v1/predict", files=form(*photos)).json()
     assert said["model"] == "shop"
     for mine, theirs, data in zip(said["predictions"], expected, photos, strict=True):
-        assert {name: mine[name] for name in ("text", "values", "problems")} == {name: theirs[name] for name in ("text", "values", "problems")}
+        assert {name: mine[name] for name in ("text", "values", "problems")} == {
+            name: theirs[name] for name in ("text", "values", "problems")
+        }
         assert mine["intervals"] == theirs["intervals"]
         # batches of other shapes; measured: no difference beyond the sixth digit
         assert mine["confidence"] == {name: pytest.approx(one, abs=1e-4) for name, one in theirs["confidence"].items()}

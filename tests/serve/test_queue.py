@@ -10,11 +10,11 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
-from serve.sending import Wire, png, serving, uri
 
 from seeworth.predict.vlm import VLM
 from seeworth.serve.app import build
 from seeworth.serve.guard import Guard, Rules
+from serve.sending import Wire, png, serving, uri
 
 
 class Gate:
@@ -92,9 +92,8 @@ def test_an_answer_that_takes_too_long_is_given_up_and_the_next_is_given(behind:
 def test_a_request_whose_client_went_away_is_dropped(vlm: VLM, intervals: Any, gate: Gate) -> None:
     from dataclasses import replace
 
-    from serve.conftest import SETTINGS
-
     from seeworth.serve.house import House
+    from serve.conftest import SETTINGS
 
     house = House.of(vlm, intervals, replace(SETTINGS))
     guard = Guard(build(house), Rules(), house.metrics)
@@ -147,7 +146,9 @@ def test_a_long_prompt_is_answered_alone_and_batches_keep_their_bound(behind: An
     assert max(gate.batches) < 6
 
 
-def test_photos_are_opened_beside_the_model(behind: Any, gate: Gate, photos: list[bytes], form: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_photos_are_opened_beside_the_model(
+    behind: Any, gate: Gate, photos: list[bytes], form: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     opened: list[str] = []
     with behind() as client, ThreadPoolExecutor(2) as pool:
         real = client.house.open

@@ -15,11 +15,11 @@ from typing import Any
 from urllib.request import Request, urlopen
 
 import pytest
-from serve.sending import Wire, uri
 
 from seeworth.cli import main
 from seeworth.run_folder import write_run
 from seeworth.settings import ServeSettings
+from serve.sending import Wire, uri
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +56,9 @@ def ask(port: int, path: str, body: dict[str, Any] | None = None, **headers: str
         return json.load(found)
 
 
-def test_a_server_that_is_told_to_stop_finishes_what_it_took_and_ends_with_status_0(run: Path, vlm: Any, shop: Any, photos: list[bytes]) -> None:
+def test_a_server_that_is_told_to_stop_finishes_what_it_took_and_ends_with_status_0(
+    run: Path, vlm: Any, shop: Any, photos: list[bytes]
+) -> None:
     body = json.dumps({"photos": [uri(one) for one in photos]}).encode()
     head = f"POST /v1/predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n".encode()
     with process(run) as (server, port):

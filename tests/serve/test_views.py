@@ -6,14 +6,14 @@ import threading
 from typing import Any
 
 import pytest
-from serve.sending import uri
-from serve.test_queue import until
 
 from seeworth.data.photo.decode import open_photo
 from seeworth.predict.occlusion import occlude
 from seeworth.predict.similar import Similar
 from seeworth.predict.vlm import VLM
 from seeworth.serve.schemas import Occluded, SimilarFound
+from serve.sending import uri
+from serve.test_queue import until
 
 
 def test_similar_photos_are_those_of_the_index(behind: Any, vlm: VLM, shop: Any, photos: list[bytes], form: Any) -> None:

@@ -55,7 +55,7 @@ def build(house: House) -> FastAPI:
     _views(app, house)
     openai.add(app, house)
     _pages(app)
-    _describe(app)
+    _describe(app, house.model.name)
     return app
 
 
@@ -249,13 +249,13 @@ def _pages(app: FastAPI) -> None:
         return answer(name)
 
 
-def _describe(app: FastAPI) -> None:
+def _describe(app: FastAPI, model: str) -> None:
     """/openapi.json, with the bodies that addresses read themselves."""
 
     def openapi() -> dict[str, Any]:
         if app.openapi_schema is None:
             found = get_openapi(title=app.title, version=app.version, routes=app.routes, summary="Photos in, fields out.")
-            found["components"]["schemas"] |= s.components()
+            found["components"]["schemas"] |= s.components(model)
             found["components"]["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
             found["security"] = [{}, {"key": []}]
             app.openapi_schema = found

@@ -67,8 +67,8 @@ def patient(seconds: float) -> type[H11Protocol]:
 
 
 class GracefulServer(Server):
-    """Says `ready` when it listens. Stops when told to, by SIGTERM or SIGINT: `draining` is called, and the socket stays open, so that health checks hear of it, until
-    `busy` says no or `seconds` are over. A second signal ends it at once."""
+    """Says `ready` when it listens. Stops when told to, by SIGTERM or SIGINT: `draining` is called, and the socket stays open, so that
+    health checks hear of it, until `busy` says no or `seconds` are over. A second signal ends it at once."""
 
     def __init__(
         self, config: Config, *, ready: Callable[[], None], draining: Callable[[], None], busy: Callable[[], bool], seconds: float

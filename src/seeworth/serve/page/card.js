@@ -141,7 +141,7 @@ function paintActions(shot, task, wish) {
   const right = make("button", { type: "button", "data-does": "right", "aria-pressed": String(shot.checked === "right"), onclick: () => wish.right(shot) }, "Right");
   const edit = make("button", { type: "button", "data-does": "edit", "aria-expanded": String(Boolean(shot.editing)), onclick: () => toggleForm(shot, task, wish) }, "Correct it");
   const { seconds } = shot.answer;
-  const took = seconds && make("small", { class: "took" }, `${duration((seconds.queue ?? 0) + (seconds.answer ?? 0))}${shot.smaller ? ", sent smaller" : ""}`);
+  const took = seconds && make("small", { class: "took" }, `${duration((seconds.queue ?? 0) + (seconds.answer ?? 0))}${shot.changed && `, ${shot.changed}`}`);
   actions.replaceChildren(...[whole && right, edit, took].filter(Boolean));
   if (focused) actions.querySelector(`[data-does="${focused}"]`)?.focus();
 }
@@ -165,7 +165,8 @@ function toggleForm(shot, task, wish) {
   const form = make("form", { novalidate: true, "aria-label": `Correct ${shot.name}` }, rows,
     make("p", { class: "buttons" }, make("button", { class: "strong" }, "Keep"), make("button", { type: "button", onclick: () => closeForm(shot, wish) }, "Cancel")));
   form.addEventListener("submit", (event) => { event.preventDefault(); keep(shot, inputs, wish); });
-  form.addEventListener("keydown", (event) => { if (event.key === "Escape") closeForm(shot, wish); });
+  const untouched = () => [...inputs.values()].every(({ input }) => input.value === input.defaultValue);
+  form.addEventListener("keydown", (event) => { if (event.key === "Escape" && untouched()) closeForm(shot, wish); }); // it closes a list of choices, too
   shot.parts.form.replaceChildren(form);
   wish.changed(shot);
   inputs.values().next().value.input.focus();

@@ -10,7 +10,8 @@ import { newCard, paint, paintPhoto, paintScales, rangeOf, surety } from "/page/
 import { domainOf } from "/page/charts.js";
 import { save, table, written } from "/page/corrections.js";
 import { byId, count, make, plain, say, shown } from "/page/dom.js";
-import { filesOf, prepare } from "/page/photos.js";
+import { startIntake } from "/page/intake.js";
+import { prepare } from "/page/photos.js";
 
 const ASKED_AT_ONCE = 4, PREPARED_AT_ONCE = 2;
 
@@ -89,6 +90,7 @@ function lost(problem) {
   preparing.pause(true);
   asking.pause(true);
   const waiting = shots.filter((one) => one.state === "waiting").length;
+  if (!task) byId("about").textContent = "The server has not said yet what it answers.";
   byId("trouble-words").textContent = problem.message + (waiting ? ` ${count(waiting, "photo")} wait${waiting === 1 ? "s" : ""} here.` : "");
   byId("trouble").hidden = false;
 }
@@ -123,7 +125,7 @@ async function ready(shot) {
   try {
     const found = await prepare(shot.file, task.limits);
     if (shot.ends.signal.aborted) return;
-    Object.assign(shot, { blob: found.blob, width: found.width, height: found.height, smaller: found.smaller });
+    Object.assign(shot, { blob: found.blob, width: found.width, height: found.height, changed: found.changed });
     shot.url = found.thumb && URL.createObjectURL(found.thumb);
     shot.file = null;
     paintPhoto(shot);
@@ -263,7 +265,7 @@ function filter() {
     seen += keep ? 1 : 0;
   }
   byId("none").hidden = seen > 0 || !shots.length;
-  byId("clear").textContent = `Remove ${seen === shots.length ? "all" : "these"} ${seen}`;
+  byId("clear").textContent = seen === shots.length ? "Remove all" : `Remove these ${seen}`;
   byId("clear").disabled = !seen;
 }
 
@@ -297,34 +299,9 @@ function notice(words) {
   byId("notice").hidden = !words;
 }
 
-// ---- how photos come in
-
-for (const id of ["files", "capture"]) {
-  byId(id).addEventListener("change", (event) => { add(event.target.files); event.target.value = ""; });
-}
-byId("choose").addEventListener("click", () => byId("files").click());
-
-let over = 0; // dragenter and dragleave come for every element on the way
-const holdsFiles = (event) => event.dataTransfer?.types.includes("Files") || event.dataTransfer?.types.includes("text/uri-list");
-const lit = (on) => byId("drop").classList.toggle("over", on);
-window.addEventListener("dragenter", (event) => { if (holdsFiles(event)) { over += 1; lit(true); } });
-window.addEventListener("dragleave", (event) => { if (holdsFiles(event)) { over -= 1; lit(over > 0); } });
-window.addEventListener("dragover", (event) => { if (holdsFiles(event)) { event.preventDefault(); event.dataTransfer.dropEffect = "copy"; } });
-window.addEventListener("drop", async (event) => {
-  if (!holdsFiles(event)) return;
-  event.preventDefault();
-  over = 0;
-  lit(false);
-  add(await filesOf(event.dataTransfer));
-});
-window.addEventListener("paste", (event) => {
-  const files = [...(event.clipboardData?.files ?? [])];
-  if (!files.length) return;
-  event.preventDefault();
-  add(files);
-});
 window.addEventListener("beforeunload", (event) => { if (unsaved && shots.some((one) => one.checked)) event.preventDefault(); });
 
 startKey();
 startCamera(add);
+startIntake(add);
 start();

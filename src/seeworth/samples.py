@@ -24,14 +24,15 @@ def told_by_samples(task: Task, prediction: Prediction) -> Prediction:
     that it could be read from. `confidence` is the share of samples that have the answer's own value. k samples tell shares no finer
     than 1 / k. As it was where there are no samples, or none of them can be read.
     """
-    if not prediction.samples:
+    open_fields = [one for one in task.answer_fields if one.kind != "text" and one.name not in prediction.distribution]
+    if not prediction.samples or not open_fields:
         return prediction
     read = [task.read(text).values for text in prediction.samples]
     own = task.read(prediction.text).values
     distribution, confidence = dict(prediction.distribution), dict(prediction.confidence)
-    for one in task.answer_fields:
+    for one in open_fields:
         values = [found[one.name] for found in read if one.name in found]
-        if one.kind == "text" or one.name in distribution or not values:
+        if not values:
             continue
         distribution[one.name] = _told(one, values, len(read))
         if one.name in own:

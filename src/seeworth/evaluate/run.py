@@ -23,6 +23,7 @@ from ..errors import DataError, RunError, SettingsError
 from ..predict.predictor import Predictor
 from ..record import Prediction, Record, read_predictions, read_unanswered, write_predictions
 from ..run_folder import read_run
+from ..samples import told_by_samples
 from ..settings import EvaluateSettings, to_plain
 from ..task import Task
 from .asked import Asker, Rivals, ask_baselines, ask_modes, modes_of
@@ -237,7 +238,7 @@ def _answers(settings: EvaluateSettings, inputs: Inputs, predictor: Predictor | 
             modes=modes_of(settings.grounding_modes), many=settings.grounding_records, seed=settings.seed,
         )  # fmt: skip
     else:
-        model = list(read_predictions(settings.run))
+        model = [told_by_samples(inputs.task, one) for one in read_predictions(settings.run)]
         write_predictions(ask.folder / "predictions.jsonl", model)
         lacks = ["The grounding check was left out: a predictions file cannot be asked again without its photos."]
     train, validation = inputs.data.records("train"), inputs.data.records("validation")

@@ -79,7 +79,7 @@ def evaluate(shops: Any, home: Path) -> Path:
 
 def _occlude(folder: Path) -> None:
     """Maps as `evaluate --occlusion` writes them."""
-    fields = {"full_price": {"kind": "number", "unit": "USD"}, "category3_code": {"kind": "category", "unit": None}}
+    fields = {"category3_code": {"kind": "category", "unit": None}, "full_price": {"kind": "number", "unit": "USD"}}
     rng = np.random.default_rng(0)
 
     def grid() -> list[list[float]]:

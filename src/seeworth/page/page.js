@@ -102,12 +102,15 @@ for (const table of document.querySelectorAll("table:not([data-own])")) {
   const value = (row, column) => {
     const cell = row.cells[column];
     const told = cell.dataset.value ?? cell.textContent.trim();
-    return told === "" || cell.classList.contains("given") ? null : told !== "" && isFinite(told) ? Number(told) : told;
+    if (told === "" || cell.classList.contains("given")) return null;
+    const plain = told.replaceAll(",", "").replace(/ %$/, "");
+    return isFinite(plain) ? Number(plain) : told;
   };
   if (table.dataset.unsorted === undefined) {
-    heads.forEach((head, column) =>
-      sortable(head, (way) => table.tBodies[0].append(...(way ? ordered(first, (row) => value(row, column), way) : first))),
-    );
+    heads.forEach((head, column) => {
+      if (first.every((row) => value(row, column) === null)) return;
+      sortable(head, (way) => table.tBodies[0].append(...(way ? ordered(first, (row) => value(row, column), way) : first)));
+    });
   }
   if (first.length < 9) continue;
   const search = make("input", { type: "search" });

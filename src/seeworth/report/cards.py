@@ -57,7 +57,7 @@ def galleries(content: Content, photos: Thumbnails) -> list[dict[str, Any]]:
         cards = [card(scores[one], units, photos(one), notes.get(one, ()), seen.get(one)) for one in ids or ()]
         many = content.get("gallery_found", {}).get(kind, len(cards))
         sentence = about if cards else _UNKNOWN.get(kind, none) if ids is None else none
-        mapped = sorted({each["field"] for one in cards for each in one["looks"]})
+        mapped = list(dict.fromkeys(each["field"] for one in cards for each in one["looks"]))
         found.append({"looks": mapped, "kind": kind, "heading": heading, "about": sentence, "cards": cards, "found": many})
     return found
 

@@ -35,11 +35,12 @@ def read(folder: Path) -> dict[str, dict[str, Any]]:
 
 
 def maps(one: Content | None, photo: Mapping[str, Any] | None) -> list[dict[str, Any]]:
-    """A map for each field: overlay, the strongest change in words, and rows of numbers in words; [] where there is none."""
+    """A map for each field, numbers first: overlay, the strongest change in words, rows of numbers in words; [] where there is none."""
     if one is None or photo is None:
         return []
     kinds = {name: about["kind"] for name, about in one["fields"].items()}
-    return [_map(field, grid, kinds[field] == "category", photo["width"], photo["height"]) for field, grid in one["changes"].items()]
+    changes = sorted(one["changes"].items(), key=lambda pair: kinds[pair[0]] != "number")
+    return [_map(field, grid, kinds[field] == "category", photo["width"], photo["height"]) for field, grid in changes]
 
 
 def _map(field: str, grid: Sequence[Sequence[float | None]], category: bool, width: int, height: int) -> dict[str, Any]:

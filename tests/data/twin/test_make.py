@@ -89,6 +89,15 @@ def test_the_page_holds_no_real_text_and_fetches_nothing(shop: Dataset, folder: 
         assert str(row.values["itemurl"]) not in page
 
 
+def test_in_a_browser_its_page_has_no_fault(folder: Path, window: Callable[..., Any]) -> None:
+    for width, dark in ((1280, False), (320, True)):
+        one = window(width, dark=dark)
+        one.page.goto((folder / "twin.html").as_uri())
+        assert one.page.evaluate("document.documentElement.scrollWidth") == width
+        assert one.serious() == []
+        assert (one.faults, one.requests) == ([], [])
+
+
 def test_its_table_imports_like_a_shops(folder: Path, tmp_path: Path) -> None:
     import_(ImportSettings(folder / "products.csv", tmp_path / "imported", columns={"photo": "photo", "group": "group", "split": "split"}))
     twin, imported = Dataset.open(folder), Dataset.open(tmp_path / "imported")

@@ -397,6 +397,8 @@ class ExportSettings:
     """Quantise the merged language model to 4 bits (bitsandbytes, extra `quant`)."""
     base_model: str | None = None
     """Hub id of the model that the training began with, for the card and for the published code; the run's own when left out."""
+    evaluation: Path | None = None
+    """Evaluation folder that the card tells figures from; RUN/evaluation when left out."""
     probes: int = 16
     """Records that run and export both answer, to prove that they agree."""
     photos: Path | None = None

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from browser import Window
 
+from browser import Window
 from seeworth.evaluate.folder import read_manifest, write_manifest
 from seeworth.report import run as report
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..errors import SeeworthError
+from ..errors import SeeworthError, SettingsError
 from ..evaluate.folder import file_hash, is_evaluation, read_manifest
 from ..record import Record, read_predictions
 
@@ -28,17 +28,25 @@ class Evaluated:
         return {"records": len(both), "same_words": sum(one == two for one, two in both)}
 
 
-def read_evaluated(run: Path) -> Evaluated:
-    """RUN/evaluation. Never raises: a card can be written without one, and says why."""
-    folder = run / FOLDER
+def read_evaluated(run: Path, folder: Path | None = None) -> Evaluated:
+    """RUN/evaluation, or the folder named. A card can be written without one, and says why.
+
+    Raises SettingsError when the folder named is no evaluation.
+    """
+    named = folder is not None
+    if folder is not None and not is_evaluation(folder):
+        raise SettingsError(f"evaluation {folder} is no evaluation folder: give the --output of `seeworth evaluate`")
+    folder = folder or run / FOLDER
     if not is_evaluation(folder):
         return Evaluated(None, {}, "The run was not evaluated before it was exported (`seeworth evaluate RUN`).")
     try:
         content = read_manifest(folder)
         answers = {one.record_id: one.text for one in read_predictions(folder / "predictions.jsonl")}
-    except (SeeworthError, OSError) as problem:
-        return Evaluated(None, {}, f"The run's evaluation cannot be read: {problem}")
+    except (SeeworthError, OSError):
+        if named:
+            raise
+        return Evaluated(None, {}, "The run's evaluation cannot be read by this version, so its figures are not told here.")  # no path of here
     weights = {name: told for name, told in content.get("hashes", {}).items() if name.endswith(".safetensors")}
     if not weights or any(not (run / name).is_file() or file_hash(run / name) != told for name, told in weights.items()):
-        return Evaluated(None, {}, "The evaluation in the run folder was made of other weights, so its figures are not told here.")
+        return Evaluated(None, {}, "The evaluation that is there was made of other weights, so its figures are not told here.")
     return Evaluated(content, answers)

@@ -40,7 +40,7 @@ from .served import served_answers
 
 Kind = Literal["adapter", "merged", "4 bits"]
 WHOLE = ".whole"  # the merged model, while it is being quantised
-REPEATED = ("push", "public", "overwrite", "output")  # settings that do not change what is exported
+REPEATED = ("push", "public", "overwrite", "output", "evaluation")  # settings that do not change what is exported
 
 
 @dataclass
@@ -73,6 +73,7 @@ def run(settings: ExportSettings) -> None:
         target = hub.prepare(settings.push, public=settings.public, overwrite=settings.overwrite)
         return _upload(settings, target)
     check_output(settings.output, settings.run, overwrite=settings.overwrite)
+    read_evaluated(settings.run, settings.evaluation)  # a wrong name is told before the proof
     prepared = hub.prepare(settings.push, public=settings.public, overwrite=settings.overwrite) if settings.push else None
     dtype = about["dtype"] if settings.dtype == "auto" else settings.dtype
     with export_folder(settings.output, settings.run, overwrite=settings.overwrite) as folder, TemporaryDirectory() as scratch:
@@ -229,7 +230,7 @@ def _describe(work: Work) -> None:
 
 def _finish(work: Work, probes: Probes) -> None:
     """Step 6: the card, and export.json as the last file."""
-    evaluated: Evaluated = read_evaluated(work.settings.run)
+    evaluated: Evaluated = read_evaluated(work.settings.run, work.settings.evaluation)
     content = {
         "seeworth": version("seeworth"),
         "kind": work.kind,

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from markupsafe import Markup
+
 from ..evaluate.estimate import Estimate
 from ..evaluate.words import absent, figure, interval, number
 from ..page import charts

@@ -45,7 +45,8 @@ def read_evaluated(run: Path, folder: Path | None = None) -> Evaluated:
     except (SeeworthError, OSError):
         if named:
             raise
-        return Evaluated(None, {}, "The run's evaluation cannot be read by this version, so its figures are not told here.")  # no path of here
+        # the problem's words are left out: they name a path of this machine
+        return Evaluated(None, {}, "The run's evaluation cannot be read by this version, so its figures are not told here.")
     weights = {name: told for name, told in content.get("hashes", {}).items() if name.endswith(".safetensors")}
     if not weights or any(not (run / name).is_file() or file_hash(run / name) != told for name, told in weights.items()):
         return Evaluated(None, {}, "The evaluation that is there was made of other weights, so its figures are not told here.")

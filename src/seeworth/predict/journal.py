@@ -111,7 +111,7 @@ class Journal:
         number = int(line[NUMBER])
         if self.has(number):
             raise ValueError(f"input {number} has a line already")
-        with told_as(ModelError, ValueError, where=f"the answer to {line['record_id']!r} holds NaN: does the model overflow in this dtype?"):
+        with told_as(ModelError, ValueError, where=f"the answer to {line['record_id']!r} holds NaN: does the model overflow?"):
             data = _text({NUMBER: number, **{key: one for key, one in line.items() if key != NUMBER}})
         with _told(self.path, self):
             self._write(data)

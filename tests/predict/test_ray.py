@@ -286,6 +286,15 @@ def test_a_client_address_is_refused_with_what_to_do(settings: PredictSettings, 
         ray_engine(far, named(settings), tmp_path / "spool")
 
 
+@pytest.mark.parametrize("address", ["127.0.0.1:1", "127.0.0.1:x"])
+def test_an_address_where_nobody_listens_is_told_at_once(tmp_path: Path, address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "init", lambda **_: pytest.fail("was not to be asked"))
+    engine = over_ray(partial(_no_model, ""), windows=lambda inputs: iter([list(inputs)]), spool=tmp_path / "spool", address=address)
+    with pytest.raises(SettingsError, match=f"ray_address {address}: there is no Ray cluster: "):
+        list(engine(iter([Input(0, Record("1", None, {}, ""), None)])))
+
+
 @pytest.mark.parametrize(
     ("nodes", "actors", "gpus", "expected"),
     [
@@ -307,4 +316,4 @@ def test_actors_fill_the_cluster(nodes: list[dict[str, float]], actors: int, gpu
 def test_without_ray_it_is_told_what_to_install() -> None:
     script = "import sys; sys.modules['ray'] = None\nimport seeworth.predict.over_ray"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=LIMIT, check=False)
-    assert done.stderr.strip().splitlines()[-1].endswith("not installed: pip install 'seeworth[ray]', or take --engine local")
+    assert done.stderr.strip().splitlines()[-1].endswith(": pip install 'seeworth[ray]', or take --engine local")

@@ -14,6 +14,7 @@ import json
 import logging
 import math
 import os
+import socket
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -36,13 +37,15 @@ try:
     from ray.data.block import BlockMetadata
     from ray.data.exceptions import ExecutionTimeoutError
 except ImportError as problem:
-    raise SettingsError("engine ray needs Ray, which is not installed: pip install 'seeworth[ray]', or take --engine local") from problem
+    raise SettingsError(
+        f"engine ray needs Ray, 2.60 or later, which is not installed ({problem}): pip install 'seeworth[ray]', or take --engine local"
+    ) from problem
 
 READERS = 4  # processes on this machine that read photos
 THREADS = 8  # files that each of them reads at once
-DEATHS = 3  # actors that may die one after another while they load the model, e.g. on a node that is lost just then
+DEATHS = 3  # actors that may fail to begin, one after another: their node may be lost just then
 ANSWERS = pa.schema([("lines", pa.list_(pa.large_string())), ("problem", pa.string())])
-STILL = 1800.0  # seconds in which nothing at all moves, after which the run is given up
+STILL = 1800.0  # seconds in which nothing at all moves, after which the run is given up: a node may come, a dying actor stays so
 
 
 class Actors(NamedTuple):
@@ -238,8 +241,11 @@ def _begin(address: str | None) -> None:
             ray.init(address="local", include_dashboard=False, **quiet)
     else:
         try:
+            host, _, port = address.rpartition(":")
+            if host:  # Ray itself would try for many minutes
+                socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
             ray.init(address=address, **quiet)
-        except (ConnectionError, ValueError, RuntimeError) as problem:
+        except (OSError, ValueError, RuntimeError) as problem:
             raise SettingsError(f"ray_address {address}: there is no Ray cluster: {' '.join(str(problem).split())}") from problem
     for handler in logging.getLogger("ray.data").handlers:
         if handler.get_name() == "console":

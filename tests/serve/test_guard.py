@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from typing import Any
 
 import pytest
 
-from seeworth.serve.guard import Rules
+from seeworth.serve.guard import Guard, Rules
+from seeworth.serve.metrics import Metrics
 from serve.conftest import KEY
 from serve.sending import uri
 
@@ -152,3 +154,20 @@ def test_metrics_count_by_route_not_by_address(behind: Any, photos: list[bytes],
     assert 'seeworth_requests_total{path="other",status="404"} 20.0' in said.text
     assert "strange" not in said.text
     assert "seeworth_batch_rows_count 1.0" in said.text
+
+
+def test_a_client_that_does_not_read_is_given_up(caplog: pytest.LogCaptureFixture) -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"words", "more_body": True})
+
+    async def stuck(message: Any) -> None:
+        await asyncio.sleep(3600 if message["type"] == "http.response.body" else 0)
+
+    scope = {"type": "http", "method": "GET", "path": "/v1/task", "headers": [(b"host", b"localhost")]}
+    guard = Guard(app, Rules(seconds=0.01), Metrics())
+    with caplog.at_level(logging.INFO, "seeworth.serve"):
+        asyncio.run(guard(scope, None, stuck))
+    assert " 499 " in caplog.text
+    assert "Traceback" not in caplog.text
+    assert guard.visits == 0

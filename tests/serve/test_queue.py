@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
 import time
 from collections.abc import Callable
@@ -63,13 +64,20 @@ def test_what_waits_while_a_batch_is_answered_goes_into_the_next_one(behind: Any
     assert gate.threads == {"model"}
 
 
-def test_a_full_queue_says_when_to_come_back(behind: Any, gate: Gate, photos: list[bytes], form: Any) -> None:
+def test_a_full_queue_says_when_to_come_back(
+    behind: Any, gate: Gate, photos: list[bytes], form: Any, caplog: pytest.LogCaptureFixture
+) -> None:
     with behind(queue_size=16, max_photos=16) as client, ThreadPoolExecutor(1) as pool:
         first = pool.submit(client.post, "/v1/predict", files=form(*photos[:15]))
         assert gate.inside.acquire(timeout=60)
         said = client.post("/v1/predict", files=form(*photos[:2]))
         assert (said.status_code, said.json()["error"]["code"]) == (429, "busy")
         assert 1 <= int(said.headers["retry-after"]) <= 60
+        client.house.queue.size = 15
+        with caplog.at_level(logging.INFO, "seeworth.serve"):
+            assert client.post("/v1/predict", files=form(photos[0])).status_code == 429
+        assert " in=0 " in caplog.text  # told before its body is read
+        client.house.queue.size = 16
         chat = {"model": "shop", "messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": uri(photos[0])}}]}]}
         second = pool.submit(client.post, "/v1/chat/completions", json=chat)
         gate.open.set()
@@ -160,6 +168,22 @@ def test_photos_are_opened_beside_the_model(
         gate.open.set()
         assert (first.result().status_code, second.result().status_code) == (200, 200)
     assert all(name.startswith("photo") for name in opened)
+
+
+def test_only_as_many_photos_are_open_as_are_of_use_soon(
+    behind: Any, gate: Gate, photos: list[bytes], form: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[int] = []
+    with behind(batch_size=1) as client, ThreadPoolExecutor(1) as pool:
+        real = client.house.open
+        monkeypatch.setattr(client.house, "open", lambda *given: (opened.append(1), real(*given))[1])
+        asked = pool.submit(client.post, "/v1/predict", files=form(*photos[:8]))
+        assert gate.inside.acquire(timeout=60)
+        until(lambda: len(client.house.queue.worker._asked) == 2)
+        assert (len(opened), client.house.queue.waiting) == (3, 8)
+        gate.open.set()
+        assert asked.result().status_code == 200
+    assert len(opened) == 8
 
 
 def test_chats_go_on_while_photos_are_answered(behind: Any, photos: list[bytes], form: Any) -> None:

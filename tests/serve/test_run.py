@@ -133,6 +133,14 @@ def test_a_key_that_can_be_guessed_is_refused(capsys: pytest.CaptureFixture[str]
     assert "none" in capsys.readouterr().err
 
 
+def test_libraries_that_are_not_installed_are_told_in_one_line(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    from seeworth.serve import start
+
+    monkeypatch.setattr(start, "find_spec", lambda name: None if name == "uvicorn" else name)
+    assert main(["serve", "nowhere"]) == 1
+    assert "serve needs uvicorn, which is not installed: pip install 'seeworth[serve]'" in capsys.readouterr().err
+
+
 def test_the_key_stands_in_no_setting() -> None:
     assert not [name for name in ServeSettings.__dataclass_fields__ if "key" in name and name != "api_key_file"]
 
@@ -142,7 +150,7 @@ def test_the_key_stands_in_no_setting() -> None:
     [
         ("--batch_size 0", "batch_size is 0, expected at least 1"),
         ("--timeout 0", "timeout is 0.0, expected seconds above 0"),
-        ("--timeout inf", "timeout is inf, expected seconds above 0"),
+        ("--shutdown_timeout -1", "shutdown_timeout is -1.0, expected seconds above 0"),
         ("--port 70000", "port is 70000, expected 0 to 65535"),
         ("--queue_size 3", "queue_size is 3, expected at least max_photos, 16"),
         ("--max_memory 1", "max_memory is 1 MB, expected at least max_bytes"),

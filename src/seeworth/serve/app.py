@@ -159,6 +159,7 @@ def _predict(app: FastAPI, house: House) -> None:
 
 async def _form(house: House, request: Request) -> Form:
     """The photos of a request."""
+    house.queue.need_room()
     kind = request.headers.get("content-type", "")
     body = await whole(request)
     return await house.beside(len(body), lambda: read_form(kind, body, max_photos=house.settings.max_photos))

@@ -61,7 +61,7 @@ class _Visit:
     id: str
     status: int = 0
     started: bool = False
-    whole: bool = False
+    lost: bool = False
     sent: int = 0
     read: int = 0
 
@@ -117,11 +117,13 @@ class Guard:
         except ClientGone:
             visit.status = GONE
         except Exception:
+            if visit.lost:
+                visit.status = GONE
+                return
             log.exception("request %s failed", visit.id)
             if not visit.started:
                 await failed(visit.id).response(visit.path)(visit.scope, receive, send)
-            elif not visit.whole:
-                raise Broken from None  # the connection is cut, so that no half answer looks like a whole one
+            # else the server cuts the connection, so that no half answer looks like a whole one
 
     def _check_host(self, visit: _Visit) -> None:
         """Against DNS rebinding (a page elsewhere whose name leads here), and against pages elsewhere that post here."""
@@ -192,11 +194,11 @@ class Guard:
                 more = [pair for pair in HEADERS if pair[0] not in given]
                 message = {**message, "headers": [*message["headers"], *more, (b"x-request-id", visit.id.encode())]}
             visit.sent += len(message.get("body", b""))
-            visit.whole = message["type"] == "http.response.body" and not message.get("more_body", False)
             try:
                 async with asyncio.timeout(self.rules.seconds):
                     await send(message)
             except TimeoutError as problem:
+                visit.lost = True
                 raise ClientGone from problem
 
         return safe
@@ -221,10 +223,6 @@ def failed(name: str) -> Refused:
 
 class ClientGone(Exception):
     """The client went away: there is nobody to answer."""
-
-
-class Broken(Exception):
-    """An answer broke off half way; the log has told why."""
 
 
 def _name(host: bytes | None) -> str:

@@ -1,4 +1,4 @@
-"""The verb `serve`: a run behind HTTP until it is told to stop."""
+"""The work of the verb `serve`: a run behind HTTP until it is told to stop."""
 
 from __future__ import annotations
 
@@ -171,7 +171,7 @@ def threads_of(settings: ServeSettings) -> int:
 def load(settings: ServeSettings) -> VLM:
     """The run. Its first answer, to a white photo, is not a client's: what is slow once is done then, and what is broken tells."""
     model = load_run(
-        settings.run,
+        settings.run.resolve(),  # its name is the model's, of `.` too
         batch_size=settings.batch_size,
         max_new_tokens=settings.max_new_tokens,
         constrained=settings.constrained,

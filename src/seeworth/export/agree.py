@@ -66,9 +66,13 @@ class Agreement:
 
 def listen(model: VLM, records: Sequence[Record], who: str, dtype: str, told: Sequence[str] | None = None) -> Said:
     """Ask a model. `told`: the answers whose logits are taken; its own when left out."""
-    words = [one.text for one in model(records)]
-    answers = list(words if told is None else told)
-    return Said(who, dtype, words, answers, tuple(_logits(model, record, text) for record, text in zip(records, answers, strict=True)))
+    words = [one.text for one in model(records)] if told is None else []
+    answers = list(told or words)
+    logits = tuple(_logits(model, record, text) for record, text in zip(records, answers, strict=True))
+    if not words:  # numbers that are none say nothing, and the task would be blamed for it
+        sound = all(bool(torch.isfinite(one).all()) for one in logits)
+        words = [one.text for one in model(records)] if sound else [""] * len(records)
+    return Said(who, dtype, words, answers, logits)
 
 
 @torch.inference_mode()

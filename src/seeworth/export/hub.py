@@ -35,14 +35,14 @@ class Target:
     private: bool
 
 
-def check_name(name: str) -> None:
+def check_name(name: str, setting: str = "push") -> None:
     """Raise SettingsError unless it is owner/name as the Hub allows it."""
     try:
         validate_repo_id(name)
     except HFValidationError as problem:
-        raise SettingsError(f"push {name!r} cannot be the name of a repository: {problem}") from problem
+        raise SettingsError(f"{setting} {name!r} cannot be the name of a repository: {problem}") from problem
     if name.count("/") != 1:
-        raise SettingsError(f"push {name!r} has no owner: expected owner/name")
+        raise SettingsError(f"{setting} {name!r} has no owner: expected owner/name")
 
 
 def prepare(name: str, *, public: bool, overwrite: bool) -> Target:

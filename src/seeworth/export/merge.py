@@ -31,12 +31,12 @@ SAME = 1e-5
 INDEX = "model.safetensors.index.json"
 
 
-def rounded_base(about: dict[str, Any], run: Path, dtype: str) -> Any:
-    """A QLoRA run on its own 4-bit weights, put back into full precision: the adapter was fitted to these, not to the original ones.
+def rounded_base(about: dict[str, Any], run: Path) -> Any:
+    """A QLoRA run on its own 4-bit weights, put back into the run's dtype: the adapter was fitted to these, not to the original ones.
 
     Raises ModelError when the base cannot be loaded.
     """
-    base, _ = load_base(about["model"], dtype=dtype, attn_implementation=about["attn_implementation"], load_in_4bit=True)
+    base, _ = load_base(about["model"], dtype=about["dtype"], attn_implementation=about["attn_implementation"], load_in_4bit=True)
     with told_as(ModelError, OSError, ValueError, RuntimeError, where=f"adapter {run}"):
         base = base.dequantize()
         base.config.quantization_config = None

@@ -14,7 +14,7 @@ from ..data.dataset import Dataset
 from ..data.draw.catalogue import plan
 from ..data.draw.scene import draw
 from ..encode import photos_of
-from ..errors import DataError, PhotoError, SettingsError, TaskError
+from ..errors import DataError, PhotoError, TaskError
 from ..predict.inputs import open_inputs
 from ..record import Record, Split
 from ..settings import PredictSettings
@@ -37,11 +37,9 @@ def find_probes(about: Mapping[str, Any], task: Task, *, count: int, photos: Pat
     Args:
         about: what run.json says. scratch: folder for drawn photos.
 
-    Raises SettingsError for fewer than one, DataError when the photos given cannot be read, TaskError when photos are drawn and the
+    Raises DataError when the photos given cannot be read, TaskError when photos are drawn and the
     question names more than a photo.
     """
-    if count < 1:
-        raise SettingsError(f"probes is 1 or more, found {count}: without one nothing is proven")
     if photos is not None:
         given = [one.record for one in open_inputs(PredictSettings(model="", input=photos), task) if not one.refused and not one.data]
         return Probes(_readable(spread(given, count), photos), "the photos given")

@@ -9,6 +9,7 @@ A disagreement ends it with one line, and OUT is not made. Each model is in memo
 from __future__ import annotations
 
 import gc
+import re
 import shutil
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
@@ -90,7 +91,11 @@ def run(settings: ExportSettings) -> None:
 def kind_of(settings: ExportSettings, about: dict[str, Any]) -> Kind:
     """What is made of the run. Raises SettingsError for settings that do not go together."""
     if settings.base_model is not None:
-        hub.check_name(settings.base_model)
+        hub.check_name(settings.base_model, "base_model")
+    if not re.fullmatch(r"[1-9][0-9]*(KB|MB|GB|TB)", settings.max_shard_size):
+        raise SettingsError(f"max_shard_size is {settings.max_shard_size!r}, expected a number and KB, MB or GB, such as 500MB")
+    if settings.probes < 1:
+        raise SettingsError(f"probes is {settings.probes}, expected 1 or more: without one nothing is proven")
     if about["method"] == "lora" and not settings.merge:
         for name in ("load_in_4bit", "dtype"):
             if getattr(settings, name) not in (False, "auto"):
@@ -120,7 +125,7 @@ def _prove(work: Work, scratch: Path) -> Probes:
     settings, about = work.settings, work.about
     four = bool(about["method"] == "lora" and about.get("settings", {}).get("load_in_4bit"))
     exact = work.dtype == "float32" and not four and work.kind != "4 bits"
-    asked = "float32" if work.dtype == "float32" else str(about["dtype"])  # a float32 export is proven in float32
+    asked = "float32" if work.dtype == "float32" and not four else str(about["dtype"])  # a float32 export is proven in float32
     work.model = model = _load(settings, settings.run, dtype=asked)
     work.task = model.constraint.task if model.constraint else model.encoder.task
     if work.kind == "adapter" or about["method"] == "lora":
@@ -154,7 +159,7 @@ def _merge(work: Work, model: VLM, four: bool, probes: Probes, reference: Said) 
     if work.about["method"] == "lora":
         if four:
             _release(work)
-            whole = rounded_base(work.about, work.settings.run, work.dtype)
+            whole = rounded_base(work.about, work.settings.run)
             work.notes.append("the adapter is merged into its base as rounded to 4 bits, which it was trained on, not into the original")
         else:
             whole = model.model

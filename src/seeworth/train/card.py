@@ -32,8 +32,8 @@ def block(text: object) -> str:
 
 
 def front_matter(head: Mapping[str, Any]) -> str:
-    """The YAML between two lines of dashes that the Hub reads."""
-    return f"---\n{yaml.safe_dump(dict(head), sort_keys=False, allow_unicode=True).strip()}\n---"
+    """The YAML between two lines of dashes that the Hub reads; in ASCII, since YAML breaks lines where Python does not."""
+    return f"---\n{yaml.safe_dump(dict(head), sort_keys=False).strip()}\n---"
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from seeworth.errors import TaskError
-from seeworth.task import Field, Reading, Task, valid_value
+from seeworth.task import Field, Reading, Task, _find, valid_value
 
 PRICE = Field("price", "number", "USD")
 TASKS = [
@@ -271,3 +271,11 @@ def test_a_file_that_is_no_task_is_told_with_its_name_in_one_line(tmp_path: Path
     assert "\n" not in str(caught.value)
     with pytest.raises(TaskError, match=r"none\.yaml"):
         Task.load(tmp_path / "none.yaml")
+
+
+@given(st.text(alphabet="ab, ", max_size=12), st.sampled_from([", ", "b", "ab ", "", " a"]), st.integers(0, 4), st.booleans())
+def test_a_literal_is_found_in_words_without_a_backslash_where_the_slow_way_finds_it(text: str, literal: str, start: int, at_end: bool) -> None:
+    """A backslash in front, behind which the search starts, makes `_find` look at each place."""
+    quick = _find(text, literal, start, at_end)
+    slow = _find("\\\\" + text, literal, start + 2, at_end)
+    assert quick == (None if slow is None else slow - 2)

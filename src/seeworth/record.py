@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from decimal import Decimal
 from itertools import count
 from pathlib import Path
@@ -141,8 +141,7 @@ def read_turns(text: str) -> tuple[Turn, ...]:
 
 def prediction_line(prediction: Prediction) -> dict[str, Any]:
     """A prediction as its line of predictions.jsonl holds it; what the predictor does not say is left out."""
-    row = asdict(prediction)
-    return {key: one for key, one in row.items() if one or key not in ("confidence", "distribution")}
+    return {key: one for key, one in vars(prediction).items() if one or key not in ("confidence", "distribution")}
 
 
 def write_predictions(path: Path, predictions: Iterable[Prediction]) -> int:

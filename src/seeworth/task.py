@@ -14,6 +14,7 @@ import re
 import string
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -78,7 +79,7 @@ class Task:
         object.__setattr__(self, "_literals", tuple(literals))
         object.__setattr__(self, "_names", tuple(names))
 
-    @property
+    @cached_property
     def answer_fields(self) -> tuple[Field, ...]:
         """The fields asked of the model, in the order of the answer."""
         by_name = {one.name: one for one in self.fields}
@@ -259,6 +260,10 @@ def _find(text: str, literal: str, start: int, at_end: bool) -> int | None:
     An answer that breaks off right behind a literal has lost the literal's last white space to stripping; it counts.
     """
     position, bare = start, literal.rstrip()
+    if "\\" not in text:  # nothing is quoted: the same without looking at each place
+        found = text.find(literal, start) if not at_end else len(text) - len(literal) if text.endswith(literal) else -1
+        broken_off = len(text) - len(bare) if bare and text.endswith(bare) else -1
+        return min((one for one in (found, broken_off) if one >= start), default=None)
     while position <= len(text):
         if text.startswith(literal, position) and (not at_end or position + len(literal) == len(text)):
             return position

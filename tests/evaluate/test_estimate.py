@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from seeworth.evaluate.estimate import Estimate, difference, estimate, mean, median, ratio, share
+from seeworth.evaluate.estimate import Estimate, Statistic, _draws, difference, estimate, mean, median, ratio, share
+from seeworth.evaluate.measures import codes, macro_f1, root_mean_square
 
 FLOATS = st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=30)
 
@@ -36,6 +37,31 @@ def test_weights_mean_repetition(values: list[float], data: st.DataObject) -> No
     assert mean(array, weights)[0] == pytest.approx(repeated.mean(), rel=1e-9, abs=1e-6)
     pairs = np.stack([array, np.ones(len(array))], axis=1)
     assert ratio(pairs, weights)[0] == pytest.approx(repeated.sum() / len(repeated), rel=1e-9, abs=1e-6)
+
+
+def _slowly(values: np.ndarray, groups: list[str], statistic: Statistic, resamples: int, seed: int) -> tuple[float, float]:
+    """The interval from the weight of every record in every resample, as numbers with a point."""
+    own = np.unique(np.asarray(groups, dtype=str), return_inverse=True)[1]
+    weights = _draws(int(own.max()) + 1, resamples, seed)[:, own].astype(np.float64)
+    low, high = np.nanquantile(statistic(values, weights), [0.025, 0.975])
+    return float(low), float(high)
+
+
+@given(st.lists(st.tuples(st.floats(-1e6, 1e6), st.integers(0, 6), st.integers(0, 3)), min_size=2, max_size=40), st.integers(0, 5))
+def test_sums_of_groups_give_what_weights_of_records_give(rows: list[tuple[float, int, int]], seed: int) -> None:
+    groups = [str(group) for _, group, _ in rows]
+    if len(set(groups)) < 2:
+        return
+    values = np.array([value for value, _, _ in rows])
+    pairs = np.stack([values, np.abs(values) + 1], axis=1)
+    said = codes([(str(kind), str(group % 3)) for _, group, kind in rows])
+    for statistic, array in ((mean, values), (median, values), (root_mean_square, values), (ratio, pairs), (macro_f1, said)):
+        found = estimate(array, groups, statistic, resamples=60, seed=seed)
+        expected = _slowly(array, groups, statistic, 60, seed)
+        size = float(np.abs(array).max())
+        assert (found.low, found.high) == pytest.approx(expected, rel=1e-9, abs=1e-9 * size)
+        if statistic is median:  # no sum of numbers with a point: not a bit differs
+            assert (found.low, found.high) == expected
 
 
 def test_a_mean_of_normals_is_covered_by_about_95_of_100_intervals() -> None:

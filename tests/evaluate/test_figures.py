@@ -143,7 +143,8 @@ def test_the_median_of_what_was_thought_likely_is_measured_where_it_is_told_or_s
     sampled = [said(record, [-50, 2, 90]) for record in records]
     found = figures(TASK, _marks(records, sampled), resamples=20)
     assert (found["full_price_median_mae"].value, found["full_price_median_mae"].n) == (2, 6)
-    told = [replace(one, distribution={"full_price": {"median": float(record.values["full_price"]) - 7}}) for one, record in zip(sampled, records, strict=True)]
+    medians = [float(record.values["full_price"]) - 7 for record in records]
+    told = [replace(one, distribution={"full_price": {"median": found}}) for one, found in zip(sampled, medians, strict=True)]
     assert figures(TASK, _marks(records, told), resamples=20)["full_price_median_mae"].value == 7
     silent = [_answer(record) for record in records]
     assert "full_price_median_mae" not in figures(TASK, _marks(records, silent), resamples=20)

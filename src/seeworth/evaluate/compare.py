@@ -15,7 +15,7 @@ import numpy as np
 from ..errors import DataError, RunError
 from ..record import Prediction, Record, read_predictions
 from ..task import Task
-from .estimate import Estimate, Floats, estimate
+from .estimate import Estimate, Floats, Linear, Statistic, estimate
 from .figures import Figure, measurable
 from .folder import MANIFEST, read_manifest
 from .score import Score, scores
@@ -116,12 +116,23 @@ def paired(one: Figure, ours: Sequence[Score], theirs: Sequence[Score], *, resam
     if not entered:
         return estimate([], [])
     first, second = (_prepared(one, [row[at] for row in entered]) for at in (0, 1))
-    width = first.shape[1]
-
-    def gap(values: Floats, weights: Floats) -> Floats:
-        return np.asarray(one.statistic(_plain(values[:, :width]), weights) - one.statistic(_plain(values[:, width:]), weights))
-
+    gap = _gap(one.statistic, first.shape[1])
     return estimate(np.hstack([first, second]), [row[2] for row in entered], gap, resamples=resamples, seed=seed)
+
+
+def _gap(statistic: Statistic, width: int) -> Statistic:
+    """The statistic of the first `width` columns - that of the others."""
+    if isinstance(statistic, Linear):
+        columns, of_sums = statistic.columns, statistic.of_sums
+        return Linear(
+            lambda values: np.hstack([columns(_plain(values[:, :width])), columns(_plain(values[:, width:]))]),
+            lambda sums: of_sums(sums[:, : sums.shape[1] // 2]) - of_sums(sums[:, sums.shape[1] // 2 :]),
+        )
+
+    def gap(values: Floats, weights: Any) -> Floats:
+        return np.asarray(statistic(_plain(values[:, :width]), weights) - statistic(_plain(values[:, width:]), weights))
+
+    return gap
 
 
 def verdict(found: Mapping[str, Mapping[str, Any]], other: str, records: int) -> list[dict[str, str]]:

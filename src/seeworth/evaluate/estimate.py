@@ -16,8 +16,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 Floats: TypeAlias = NDArray[np.float64]
-Statistic: TypeAlias = Callable[[Floats, Floats], Floats]
-"""(values float[n] or float[n, 2], weights float[r, n]: how often a record was drawn) -> float[r], one value a resample."""
+Counts: TypeAlias = NDArray[np.uint16]
+Statistic: TypeAlias = Callable[[Floats, Any], Floats]
+"""(values float[n] or float[n, 2], weights int or float[r, n]: how often a record was drawn) -> float[r], one value a resample. A `Linear`
+or a `Median` is resampled in its own, faster way."""
 
 LEVEL = 0.95
 _CELLS = 2_000_000  # of the weights [resample, record] held at one time: 16 MB
@@ -46,26 +48,68 @@ class Estimate:
         return cls(value, low, high, int(data["n"]))
 
 
-def mean(values: Floats, weights: Floats) -> Floats:
-    """The weighted mean of float[n]."""
-    return np.asarray((weights @ values) / weights.sum(axis=1))
+@dataclass(frozen=True)
+class Linear:
+    """A statistic of sums over records, so that a resample needs no more than the sums of each group.
+
+    Attributes:
+        columns: values -> float[n, k], what each record adds. of_sums: float[r, k] -> float[r].
+    """
+
+    columns: Callable[[Floats], Floats]
+    of_sums: Callable[[Floats], Floats]
+
+    def __call__(self, values: Floats, weights: Any) -> Floats:
+        return self.of_sums(weights @ self.columns(values))
+
+    def resampled(self, values: Floats, codes: NDArray[np.int64], draws: Counts) -> Floats:
+        """One value a resample; codes: the group of each record, draws: how often each group was drawn."""
+        columns, groups = self.columns(values), draws.shape[1]
+        sums = np.stack([np.bincount(codes, weights=one, minlength=groups) for one in columns.T], axis=1)
+        step = max(1, _CELLS // groups)
+        return self.of_sums(np.concatenate([draws[at : at + step].astype(np.float64) @ sums for at in range(0, len(draws), step)]))
 
 
-def median(values: Floats, weights: Floats) -> Floats:
+class Median:
     """The median of float[n] with each value repeated `weights` times, as numpy.median of the repeated values gives."""
-    order = np.argsort(values, kind="stable")
-    upto = np.cumsum(weights[:, order], axis=1)
-    total = upto[:, -1:]
-    below = (upto > np.floor((total - 1) / 2)).argmax(axis=1)
-    above = (upto > np.floor(total / 2)).argmax(axis=1)
-    return np.asarray((values[order][below] + values[order][above]) / 2)
+
+    def __call__(self, values: Floats, weights: Any) -> Floats:
+        order = np.argsort(values, kind="stable")
+        return _middles(values[order], np.cumsum(weights[:, order], axis=1, dtype=np.int32))
+
+    def resampled(self, values: Floats, codes: NDArray[np.int64], draws: Counts) -> Floats:
+        """As in `Linear`."""
+        order = np.argsort(values, kind="stable")
+        step = max(1, _CELLS // len(values))
+        parts = (np.take(draws[at : at + step], codes[order], axis=1) for at in range(0, len(draws), step))
+        return np.concatenate([_middles(values[order], np.cumsum(one, axis=1, dtype=np.int32)) for one in parts])
 
 
-def ratio(values: Floats, weights: Floats) -> Floats:
-    """The sum of the first column of float[n, 2] over the sum of the second; NaN where the second is 0."""
-    sums = weights @ values
+def _middles(ordered: Floats, upto: NDArray[np.int32]) -> Floats:
+    """The median of values in order, of which the first k + 1 are drawn upto[r, k] times."""
+    rows, total = np.arange(len(upto)), upto[:, -1]
+    below = np.count_nonzero(upto <= (total[:, None] - 1) // 2, axis=1)
+    above = below.copy()
+    between = upto[rows, below] <= total // 2  # just half of them lie up to here: the other middle one is the next that is drawn
+    above[between] = np.count_nonzero(upto[between] <= total[between, None] // 2, axis=1)
+    return np.asarray((ordered[below] + ordered[above]) / 2)
+
+
+def _sum_and_number(values: Floats) -> Floats:
+    return np.stack([values, np.ones(len(values))], axis=1)
+
+
+def _over(sums: Floats) -> Floats:
+    """The first sum over the second; NaN where that is 0."""
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.asarray(np.where(sums[:, 1] == 0, np.nan, sums[:, 0] / sums[:, 1]))
+
+
+mean = Linear(_sum_and_number, _over)
+"""The weighted mean of float[n]."""
+median = Median()
+ratio = Linear(lambda values: values, _over)
+"""The sum of the first column of float[n, 2] over the sum of the second; NaN where the second is 0."""
 
 
 def estimate(
@@ -90,9 +134,13 @@ def estimate(
     if many < 2 or not resamples:
         return Estimate(value, math.nan, math.nan, len(array))
     draws = _draws(many, resamples, seed)
-    step = max(1, _CELLS // len(array))
-    parts = [statistic(array, draws[at : at + step][:, codes].astype(np.float64)) for at in range(0, resamples, step)]
-    low, high = np.nanquantile(np.concatenate(parts), [(1 - LEVEL) / 2, (1 + LEVEL) / 2]) if not math.isnan(value) else (math.nan, math.nan)
+    if isinstance(statistic, Linear | Median):
+        found = statistic.resampled(array, codes, draws)
+    else:
+        step = max(1, _CELLS // len(array))
+        weights = (np.take(draws[at : at + step], codes, axis=1).astype(np.int32) for at in range(0, resamples, step))
+        found = np.concatenate([statistic(array, one) for one in weights])
+    low, high = np.nanquantile(found, [(1 - LEVEL) / 2, (1 + LEVEL) / 2]) if not math.isnan(value) else (math.nan, math.nan)
     return Estimate(value, float(low), float(high), len(array))
 
 
@@ -118,7 +166,7 @@ def difference(
 
 
 @lru_cache(maxsize=4)
-def _draws(groups: int, resamples: int, seed: int) -> NDArray[np.uint16]:
+def _draws(groups: int, resamples: int, seed: int) -> Counts:
     """uint16[resample, group]: how often each group is drawn, `groups` draws with replacement a resample."""
     rng = np.random.default_rng(seed)
     rows = [np.bincount(rng.integers(groups, size=groups), minlength=groups) for _ in range(resamples)]

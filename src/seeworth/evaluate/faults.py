@@ -13,11 +13,12 @@ from __future__ import annotations
 
 import math
 import re
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,7 +27,7 @@ from ..record import Record
 from ..task import Field, Task
 from .estimate import Estimate, Floats, estimate, median
 from .grounding import Grounding
-from .measures import log_error, token_f1
+from .measures import words_f1, words_of
 from .score import Score
 from .words import number
 
@@ -207,33 +208,50 @@ def _own_over_others(one: Field, ours: Sequence[Score], seed: int) -> Estimate:
     read = [mark for mark in ours if mark.fields[one.name].answer is not None]
     if len({mark.group for mark in read}) < 2:
         return estimate([], [])
-    off = _ERRORS[one.kind]
+    prepare, off = _ERRORS[one.kind]
+    truths = [prepare(mark.fields[one.name].truth) for mark in read]
     rng = np.random.default_rng(seed)
     order = rng.permutation(len(read))
     shifts = rng.choice(np.arange(1, len(read)), size=min(PAIRINGS, len(read) - 1), replace=False)
     values, groups = [], []
     for place, index in enumerate(order):
         mine = read[index]
-        others = [other for shift in shifts if (other := read[order[(place + shift) % len(read)]]).group != mine.group]
+        others = [other for shift in shifts if read[other := order[(place + shift) % len(read)]].group != mine.group]
         if others:
-            answer = mine.fields[one.name].answer
-            against = [off(other.fields[one.name].truth, answer) for other in others]
-            values.append(sum(against) / len(against) - off(mine.fields[one.name].truth, answer))
+            answer = prepare(mine.fields[one.name].answer)
+            against = [off(truths[other], answer) for other in others]
+            values.append(sum(against) / len(against) - off(truths[index], answer))
             groups.append(mine.group)
     return estimate(values, groups, seed=seed)
 
 
-def _number_error(truth: object, answer: object) -> float:
-    truth, answer = cast(Decimal, truth), cast(Decimal, answer)
-    found = log_error(truth, answer)
-    return float(abs(truth - answer)) if found is None else abs(found)
+def _with_logarithm(value: object) -> tuple[Decimal, float | None]:
+    found = cast(Decimal, value)
+    return found, None if found < 0 else math.log1p(float(found))
 
 
-_ERRORS: Mapping[str, Callable[[object, object], float]] = {
-    "category": lambda truth, answer: float(str(truth) != str(answer)),
-    "text": lambda truth, answer: 1 - token_f1(str(truth), str(answer)),
-    "number": _number_error,
+def _number_error(truth: tuple[Decimal, float | None], answer: tuple[Decimal, float | None]) -> float:
+    """`log_error`, without its sign; the difference where one is below 0."""
+    if truth[1] is None or answer[1] is None:
+        return float(abs(truth[0] - answer[0]))
+    return abs(answer[1] - truth[1])
+
+
+def _with_words(value: object) -> tuple[str, Counter[str]]:
+    return str(value), words_of(str(value))
+
+
+def _text_error(truth: tuple[str, Counter[str]], answer: tuple[str, Counter[str]]) -> float:
+    """1 - `token_f1`."""
+    return 0.0 if truth[0] == answer[0] else 1 - words_f1(truth[1], answer[1])
+
+
+_ERRORS: Mapping[str, tuple[Callable[[object], Any], Callable[[Any, Any], float]]] = {
+    "category": (str, lambda truth, answer: float(truth != answer)),
+    "text": (_with_words, _text_error),
+    "number": (_with_logarithm, _number_error),
 }
+"""Kind of a field -> what is made of each value once, and how far two of these are apart."""
 
 
 def _numbers(mark: Score, name: str) -> tuple[float, float] | None:

@@ -1,4 +1,4 @@
-"""The page as a person meets it, in headless Chromium: nothing acts, nothing is fetched, everything can be reached, on any screen and on paper."""
+"""The page as a person meets it, in headless Chromium: nothing acts, nothing is fetched, all can be reached, on paper too."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from browser import Window
 
+from browser import Window
 from seeworth.evaluate.folder import read_manifest, write_manifest
 from seeworth.report import run as report
 

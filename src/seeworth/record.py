@@ -155,12 +155,43 @@ def write_predictions(path: Path, predictions: Iterable[Prediction]) -> int:
     return count
 
 
-def read_predictions(path: Path) -> Iterator[Prediction]:
-    """Read what `write_predictions` wrote. Raises DataError that names file and line."""
+@dataclass(frozen=True)
+class Unanswered:
+    """A line of predictions.jsonl that holds no words, and why: `code` is short and stable, `message` a sentence."""
+
+    record_id: str
+    photo: str | None
+    code: str
+    message: str
+
+
+def read_unanswered(path: Path) -> Iterator[Unanswered]:
+    """The lines that `predict` wrote for what could not be answered. Raises DataError that names file and line."""
     with path.open(encoding="utf-8") as file:
         for number, line in enumerate(file, 1):
             try:
                 row = json.loads(line)
+                if "error" in row and "text" not in row:
+                    photo = row.get("photo")
+                    code, message = str(row["error"]["code"]), str(row["error"]["message"])
+                    yield Unanswered(str(row["record_id"]), None if photo is None else str(photo), code, message)
+            except (ValueError, KeyError, TypeError, AttributeError) as problem:
+                raise DataError(
+                    f"{path}, line {number}: expected a prediction or an error with code and message, found {line.strip()[:80]!r}"
+                ) from problem
+
+
+def read_predictions(path: Path) -> Iterator[Prediction]:
+    """Read what `write_predictions` or `predict` wrote, lines that hold an error instead of words left out: see `read_unanswered`.
+
+    Raises DataError that names file and line.
+    """
+    with path.open(encoding="utf-8") as file:
+        for number, line in enumerate(file, 1):
+            try:
+                row = json.loads(line)
+                if "error" in row and "text" not in row:
+                    continue
                 samples = tuple(str(sample) for sample in row.get("samples", ()))
                 confidence = {str(name): float(p) for name, p in row.get("confidence", {}).items()}
                 distribution = {str(name): dict(one) for name, one in row.get("distribution", {}).items()}

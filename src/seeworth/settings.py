@@ -217,16 +217,22 @@ class TrainSettings:
 
 @dataclass(frozen=True)
 class PredictSettings:
-    """Answer the task's question for photos, by real generation."""
+    """Answer the task's question for photos, by real generation: one photo or a million, going on where a stopped one was."""
 
     model: str
-    """A run folder."""
+    """A run folder; or, with a task, a Hub id or a folder of Phi-3-vision weights, such as a merged export."""
     input: Path
-    """A dataset folder, a photo, or a folder of photos."""
+    """A photo, a folder of photos, a .csv, .tsv, .jsonl, .json or .parquet table, conversations, or a dataset folder."""
     output: Path = Path("predictions.jsonl")
-    """File to write, one JSON line a photo."""
+    """File to write, one line a photo: .jsonl, or .csv or .parquet with the .jsonl beside it."""
     split: Literal["train", "validation", "test", "all"] = "test"
     """Which records of a dataset folder."""
+    columns: dict[str, str] | None = None
+    """Which column of a table holds what: photo=, id=, and field=column for fields that the question names. E.g. {"photo": "imageurl"}."""
+    photos: Path | None = None
+    """Folder that a table's photo paths start from; the table's own folder when left out."""
+    task: Path | None = None
+    """YAML file with question, answer and fields, for a model that is no run; MODEL/task.yaml when there is one."""
     batch_size: int = 16
     """Photos answered together."""
     max_new_tokens: int = 160
@@ -237,8 +243,20 @@ class PredictSettings:
     """With constrained: any words as a category, not only the task's choices or those of the train records."""
     distribution: bool = True
     """With constrained: tell how likely each category and number was, not only the likeliest."""
+    samples: int = 0
+    """Answers drawn beside the likeliest, from one reading of the prompt; without distribution they tell how likely each value was."""
+    decode_threads: int = 0
+    """Threads that read and decode photos ahead of the model; 0 takes one for each processor, at most 8."""
+    engine: Literal["local", "ray"] = "local"
+    """local: this process. ray: actors of a Ray cluster, each with the model; photos are read here and sent (extra `ray`)."""
+    ray_address: str | None = None
+    """With ray: address of a cluster that this machine is part of, or "auto"; left out, Ray is started on this machine alone."""
+    ray_actors: int = 0
+    """With ray: how many actors; 0 takes as many as there are GPUs, and where there are none one a node."""
+    ray_gpus: float | None = None
+    """With ray: GPUs of an actor, a share of one too (0.5); left out, 1 where a node has any, else 0."""
     overwrite: bool = False
-    """Replace the file if it is there."""
+    """Replace the file if it is there, and forget what an unfinished one holds."""
 
 
 @dataclass(frozen=True)
@@ -275,10 +293,12 @@ class EvaluateSettings:
     """With constrained: any words as a category, not only the task's choices or those of the train records."""
     distribution: bool = True
     """With constrained: tell how likely each category and number was, not only the likeliest."""
+    samples: int = 0
+    """Answers drawn beside the likeliest, from one reading of the prompt; without distribution they tell how likely each value was."""
     bootstrap: int = 2000
     """Resamples of groups behind each 95 % interval."""
     seed: int = 0
-    """Of the resampling and of the photo swap."""
+    """Of the resampling, of the photo swap and of the samples."""
     against: Path | None = None
     """A run that was evaluated, an evaluation folder or a predictions.jsonl: the same records are compared, paired."""
     calibrate: bool = True
@@ -301,6 +321,96 @@ class ReportSettings:
     """Evaluation folder."""
     output: Path | None = None
     """File to write; EVALUATION/report.html when left out."""
+
+
+@dataclass(frozen=True)
+class ServeSettings:
+    """Answer photos over HTTP, with a web page, an API of our own and one that OpenAI's clients speak to."""
+
+    run: Path
+    """A run folder."""
+    host: str = "127.0.0.1"
+    """Address to listen on; one that other machines reach needs an API key."""
+    port: int = 8000
+    """Port to listen on; 0 takes a free one."""
+    api_key_file: Path | None = None
+    """File whose first line is the API key that requests must bring; else the environment variable SEEWORTH_API_KEY, if it is set."""
+    allowed_hosts: str = ""
+    """Host names that requests may be addressed to, separated by commas; when left out those of this machine, and any with an API key."""
+    batch_size: int = 32
+    """Most photos answered together; those that wait while a batch is answered go into the next one."""
+    max_tokens_per_batch: int = 16384
+    """Most tokens of a batch, padding and answers included: what bounds the memory of its cache. A longer prompt is refused."""
+    queue_size: int = 256
+    """Most photos taken and not answered yet; a request beyond that is told to come back later (status 429)."""
+    timeout: float = 60.0
+    """Seconds within which a request is answered, from when its body is there; status 504 after that."""
+    max_new_tokens: int = 160
+    """Longest free answer, in tokens; in a constrained one, most tokens of free words in a field."""
+    max_chat_tokens: int = 1024
+    """Longest answer in a chat, in tokens, whatever the request asks for."""
+    constrained: bool = True
+    """Hold answers to the task: the template's words, numbers that are numbers, known categories; false leaves the model's words free."""
+    free_categories: bool = False
+    """With constrained: any words as a category, not only the task's choices or those of the train records."""
+    distribution: bool = True
+    """With constrained: tell how likely each category and number was, not only the likeliest."""
+    max_photos: int = 16
+    """Most photos in a request."""
+    max_bytes: int = 33_554_432
+    """Most bytes of a request's body."""
+    max_memory: int = 512
+    """Most megabytes of bodies of all requests at once."""
+    max_pixels: int = 50_000_000
+    """Most pixels of a photo."""
+    receive_timeout: float = 30.0
+    """Seconds within which a request's headers, then its body, and each part of an answer on its way out, have to be through."""
+    max_connections: int = 1000
+    """Most connections at once."""
+    photo_threads: int = 2
+    """Threads that open photos beside the model."""
+    num_threads: int = 0
+    """Threads of the model on the CPU; 0 takes one for each processor but one, which is left to requests and photos."""
+    similar: bool = True
+    """Offer /v1/similar: the train photos that the model finds most alike; their index is made after the start."""
+    occlusion: bool = True
+    """Offer /v1/occlusion: which parts of a photo an answer hangs on."""
+    shutdown_timeout: float = 60.0
+    """Seconds within which requests that were taken are finished when the server is told to stop."""
+
+
+@dataclass(frozen=True)
+class ExportSettings:
+    """Turn a run into a folder that other engines load, and prove that both answer alike."""
+
+    run: Path
+    """A run folder."""
+    output: Path
+    """Folder to make; it must lie outside the run folder."""
+    merge: bool = False
+    """Add the adapter into the weights it was trained on; without it a LoRA run is exported as an adapter. A full run is whole already."""
+    dtype: Literal["auto", "bfloat16", "float16", "float32"] = "auto"
+    """Of the merged weights; auto: the run's own."""
+    max_shard_size: str = "5GB"
+    """Most bytes of one weights file, e.g. 500MB; larger models are cut into several, with an index."""
+    load_in_4bit: bool = False
+    """Quantise the merged language model to 4 bits (bitsandbytes, extra `quant`)."""
+    base_model: str | None = None
+    """Hub id of the model that the training began with, for the card and for the published code; the run's own when left out."""
+    probes: int = 16
+    """Records that run and export both answer, to prove that they agree."""
+    photos: Path | None = None
+    """A photo or a folder of photos to prove it on; the test split of the run's dataset when left out."""
+    batch_size: int = 16
+    """Photos answered together."""
+    max_new_tokens: int = 160
+    """Longest free answer, in tokens; in a constrained one, most tokens of free words in a field."""
+    push: str | None = None
+    """Name of a Hugging Face repository, owner/name, to upload the export to, private unless --public."""
+    public: bool = False
+    """Make the repository public."""
+    overwrite: bool = False
+    """Replace the export folder if it is there, and files in a repository that holds some already."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""The hinge: a question, an answer template and typed fields. It alone knows how fields become words and words fields.
+"""The hinge: a question, an answer template and typed fields. It alone knows how fields become an answer, and an answer fields.
 
 Targets, prompts, parsing, baselines, metrics and pages are derived from a Task. It knows nothing of photos or tokens.
 
@@ -13,56 +13,21 @@ from __future__ import annotations
 import re
 import string
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field, replace
-from decimal import Decimal
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal, TypeAlias, get_args
+from typing import Any
 
 import yaml
 
 from .errors import TaskError
+from .field import MAX_DIGITS, Field, Kind, field_dict, field_of, from_words, to_words, valid_value
 from .grammar import Slot, grammar
 from .record import Value
 
-Kind: TypeAlias = Literal["text", "category", "number"]
+__all__ = ["ANSWER", "MAX_DIGITS", "QUESTION", "Field", "Kind", "Reading", "Task", "task_columns", "valid_value"]
 
 QUESTION = "What is shown in this image?"
 ANSWER = "Product: {title}, Category: {category3_code}, Full Price: {full_price}"
-MAX_DIGITS = 15  # what a float64 column of metadata.parquet holds exactly
-
-_NUMBER = re.compile(r"[+-]?(?:[0-9]{1,3}(?:,[0-9]{3})+|[0-9]+)(?:\.[0-9]+)?")
-_SYMBOLS = {"USD": "$", "EUR": "€", "GBP": "£", "JPY": "¥"}
-
-
-@dataclass(frozen=True)
-class Field:
-    """One value of an answer.
-
-    Args:
-        name: the column and the name between braces in the template.
-        kind: "text" (any words), "category" (words from few), "number" (a finite decimal).
-        unit: of a number, e.g. "USD"; shown in reports, accepted but not required beside the number in an answer.
-        choices: of a category, all that are allowed; None leaves it open.
-    """
-
-    name: str
-    kind: Kind = "text"
-    unit: str | None = None
-    choices: tuple[str, ...] | None = None
-
-    def __post_init__(self) -> None:
-        if not self.name.isidentifier():
-            raise TaskError(f"field name {self.name!r}: expected letters, digits and _, as in {{title}}")
-        if self.kind not in get_args(Kind):
-            raise TaskError(f"field {self.name}: kind is {self.kind!r}, expected one of {', '.join(get_args(Kind))}")
-        if self.unit and self.kind != "number":
-            raise TaskError(f"field {self.name}: only a number has a unit, this is a {self.kind}")
-        if self.unit is not None and (not isinstance(self.unit, str) or re.fullmatch(r"[\s0-9.,+-]*", self.unit)):
-            raise TaskError(f"field {self.name}: a unit is a word as in 'USD', found {self.unit!r}: it could be taken for digits")
-        if self.choices is not None and not self.choices:
-            raise TaskError(f"field {self.name}: choices is empty: name at least one, or leave choices out")
-        if self.choices is not None and self.kind != "category":
-            raise TaskError(f"field {self.name}: only a category has choices, this is a {self.kind}")
 
 
 @dataclass(frozen=True)
@@ -119,6 +84,12 @@ class Task:
         by_name = {one.name: one for one in self.fields}
         return tuple(by_name[name] for name in self._names)
 
+    @property
+    def question_fields(self) -> tuple[Field, ...]:
+        """The fields given to the model, in the order of the question."""
+        by_name = {one.name: one for one in self.fields}
+        return tuple(by_name[name] for name in dict.fromkeys(_split_template(self.question)[1]))
+
     def of_kind(self, kind: Kind) -> tuple[Field, ...]:
         """The answer fields of one kind."""
         return tuple(one for one in self.answer_fields if one.kind == kind)
@@ -127,7 +98,7 @@ class Task:
         """The question in words, with the fields it names filled in. Raises TaskError when one is missing."""
         literals, names = _split_template(self.question)
         by_name = {one.name: one for one in self.fields}
-        words = [_to_words(by_name[name], _need(values or {}, name)) for name in names]
+        words = [to_words(by_name[name], _need(values or {}, name)) for name in names]
         return "".join(a + b for a, b in zip(literals, [*words, ""], strict=True))
 
     def write(self, values: Mapping[str, Any]) -> str:
@@ -137,7 +108,7 @@ class Task:
         choices, a number is finite with at most 15 digits.
         """
         clean = {one.name: valid_value(one, _need(values, one.name)) for one in self.answer_fields}
-        words = [_to_words(one, clean[one.name]) for one in self.answer_fields]
+        words = [to_words(one, clean[one.name]) for one in self.answer_fields]
         plain = self._join(words)
         if self.read(plain) == Reading(clean):
             return plain
@@ -155,7 +126,7 @@ class Task:
             if end is None:
                 problems.append(f"{one.name}: the words {self.after(one.name)!r} after it are missing")
                 break
-            value, problem = _from_words(one, _unquote(text[start:end]))
+            value, problem = from_words(one, _unquote(text[start:end]))
             if problem:
                 problems.append(f"{one.name}: {problem}")
             else:
@@ -227,7 +198,7 @@ class Task:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for YAML and JSON; `from_dict` is its inverse."""
-        return {"question": self.question, "answer": self.answer, "fields": [_slim(one) for one in self.fields]}
+        return {"question": self.question, "answer": self.answer, "fields": [field_dict(one) for one in self.fields]}
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any], where: object = "the task") -> Task:
@@ -250,7 +221,7 @@ class Task:
             rows = [{"name": name} for name in dict.fromkeys(_split_template(answer)[1] + _split_template(question)[1])]
         if not isinstance(rows, list | tuple):
             raise TaskError(f"{where}: fields is a list of name, kind, unit and choices, found {type(rows).__name__}")
-        return cls(question, answer, tuple(_field(row, where) for row in rows))
+        return cls(question, answer, tuple(field_of(row, where) for row in rows))
 
     @classmethod
     def load(cls, path: Path) -> Task:
@@ -282,67 +253,6 @@ def _task_file(path: Path) -> Any:
         raise TaskError(f"{path}: expected a YAML task file: {problem}") from problem
 
 
-def valid_value(one: Field, value: Any) -> Value:
-    """The value as the task keeps it (Decimal for a number, str else). Raises TaskError that says what is wrong with it."""
-    if one.kind == "number":
-        return _valid_number(one, value)
-    if not isinstance(value, str):
-        raise TaskError(f"{one.name}: expected text, found {value!r}")
-    if not value.strip():
-        raise TaskError(f"{one.name}: is empty")
-    if one.choices is not None and value not in one.choices:
-        raise TaskError(f"{one.name}: {value!r} is none of the {len(one.choices)} choices")
-    return value
-
-
-def _valid_number(one: Field, value: Any) -> Decimal:
-    if isinstance(value, bool) or not isinstance(value, (int, float, Decimal)):
-        raise TaskError(f"{one.name}: expected a number, found {value!r}")
-    number = value if isinstance(value, Decimal) else Decimal(repr(float(value)) if isinstance(value, float) else value)
-    if not number.is_finite():
-        raise TaskError(f"{one.name}: expected a finite number, found {value}")
-    if _digits(number) > MAX_DIGITS:
-        raise TaskError(f"{one.name}: {value} has more than {MAX_DIGITS} digits")
-    return number
-
-
-def _digits(number: Decimal) -> int:
-    """Digits needed to write a finite number without exponent or needless zeros: 1500 needs 4, 0.05 needs 3."""
-    _, digits, exponent = number.as_tuple()  # not normalize(): it rounds to 28 digits, and overflows
-    assert isinstance(exponent, int)
-    needed = "".join(map(str, digits)).rstrip("0")
-    exponent += len(digits) - len(needed)
-    if not needed:
-        return 1
-    return max(len(needed), -exponent + 1) if exponent < 0 else len(needed) + exponent
-
-
-def _to_words(one: Field, value: Any) -> str:
-    value = valid_value(one, value)
-    if isinstance(value, str):
-        return value
-    return format(value.normalize() if value else Decimal(0), "f")
-
-
-def _from_words(one: Field, word: str) -> tuple[Value, str]:
-    """The value in `word`, and what is wrong with it ("" when nothing)."""
-    if one.kind == "number":
-        bare = word
-        for mark in filter(None, (one.unit, _SYMBOLS.get(one.unit or ""))):
-            bare = bare.removeprefix(mark).removesuffix(mark).strip()
-        if not _NUMBER.fullmatch(bare):
-            return "", f"{word[:40]!r} is not a number"
-        try:
-            return _valid_number(one, Decimal(bare.replace(",", ""))), ""
-        except TaskError:
-            return "", f"{word[:40]!r} has more than {MAX_DIGITS} digits"
-    if not word.strip():
-        return "", "is empty"
-    if one.choices is not None and word not in one.choices:
-        return "", f"{word[:40]!r} is none of the {len(one.choices)} choices"
-    return word, ""
-
-
 def _find(text: str, literal: str, start: int, at_end: bool) -> int | None:
     """Where the unquoted `literal` first stands at or after `start`; with `at_end`, where it closes the text.
 
@@ -372,7 +282,7 @@ def _unquote(text: str) -> str:
 
 
 def _split_template(template: str) -> tuple[list[str], list[str]]:
-    """"a {x} b" -> (["a ", " b"], ["x"])."""
+    """ "a {x} b" -> (["a ", " b"], ["x"])."""
     try:
         parts = list(string.Formatter().parse(template))
     except ValueError as problem:
@@ -393,17 +303,3 @@ def _need(values: Mapping[str, Any], name: str) -> Any:
     if name not in values:
         raise TaskError(f"{name}: is missing; the values are {', '.join(values) or 'none'}")
     return values[name]
-
-
-def _slim(one: Field) -> dict[str, Any]:
-    data = {key: value for key, value in asdict(one).items() if value is not None}
-    return data | ({"choices": list(one.choices)} if one.choices is not None else {})
-
-
-def _field(row: Any, where: object) -> Field:
-    if not isinstance(row, Mapping) or not isinstance(row.get("name"), str) or set(row) - {"name", "kind", "unit", "choices"}:
-        raise TaskError(f"{where}: a field has name, kind, unit and choices, found {row!r}")
-    choices = row.get("choices")
-    if choices is not None and (not isinstance(choices, list | tuple) or not all(isinstance(c, str) for c in choices)):
-        raise TaskError(f"{where}: field {row['name']}: choices are a list of words, found {choices!r}")
-    return Field(row["name"], row.get("kind", "text"), row.get("unit"), None if choices is None else tuple(choices))

@@ -36,5 +36,5 @@ def test_bytes_their_rate_and_the_time_left_are_told(capsys: pytest.CaptureFixtu
     with metered(722, "downloads") as meter:
         meter.step(2, 40_000_000)
     first, last = capsys.readouterr().err.splitlines()
-    assert first == "downloads: 2 of 722, 0/s, 40.0 MB, 4.0 MB/s, 1 h 0 min left"
-    assert last == "downloads: 2 of 722 done, 0/s, 40.0 MB, 2.0 MB/s"
+    assert first == "downloads: 2 of 722, 0.2/s, 40.0 MB, 4.0 MB/s, 1 h 0 min left"
+    assert last == "downloads: 2 of 722 done, 0.1/s, 40.0 MB, 2.0 MB/s"

@@ -22,11 +22,12 @@ class Watched:
     def __init__(self) -> None:
         self.features = SimpleNamespace(keep=True)
         self.distribution = True
-        self.seen: list[tuple[bool, bool, bool]] = []
+        self.samples = 4
+        self.seen: list[tuple[bool, bool, int, bool]] = []
 
     def __call__(self, records: Iterable[Record]) -> Iterator[Prediction]:
         for record in records:
-            self.seen.append((self.features.keep, self.distribution, record.photo is None))
+            self.seen.append((self.features.keep, self.distribution, self.samples, record.photo is None))
             yield Prediction(record.id, "x", 0)
 
 
@@ -36,8 +37,8 @@ def test_spoilt_photos_are_asked_for_words_alone(shop: Any, tmp_path: Path) -> N
     found, lacks = ask_modes(ask, model, shop.task, shop.dataset.records("test"), modes=["text", "blank"], many=5, seed=0)
     assert {name: len(each) for name, each in found.items()} == {"text": 5, "blank": 5}
     assert lacks == []
-    assert model.seen == [(False, False, True)] * 5 + [(False, False, False)] * 5
-    assert (model.features.keep, model.distribution) == (True, True)
+    assert model.seen == [(False, False, 0, True)] * 5 + [(False, False, 0, False)] * 5
+    assert (model.features.keep, model.distribution, model.samples) == (True, True, 4)
 
 
 def test_two_photos_cannot_be_exchanged_and_it_is_said(shop: Any, tmp_path: Path) -> None:

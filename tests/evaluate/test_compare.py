@@ -18,7 +18,7 @@ from rich.console import Console
 
 from seeworth.errors import DataError, RunError
 from seeworth.evaluate.compare import Other, compare, difference_words, paired, read_other
-from seeworth.evaluate.figures import figures_of
+from seeworth.evaluate.figures import figures_of, measurable
 from seeworth.evaluate.run import run
 from seeworth.evaluate.score import scores
 from seeworth.predict.predictor import FakePredictor
@@ -56,7 +56,7 @@ def test_each_difference_is_ours_less_theirs() -> None:
     ours, theirs = (_say(records, rng.normal(0, size, 90), rng.random(90) < share) for size, share in ((5, 0.9), (20, 0.6)))
     found = _compared(records, ours, _other(theirs))
     marks = [scores(TASK, records, each) for each in (ours, theirs)]
-    for one in figures_of(TASK):
+    for one in measurable(TASK, *marks):
         first, second = (one.estimate(each, resamples=0, seed=0).value for each in marks)
         assert found["figures"][one.name]["difference"]["value"] == pytest.approx(first - second, abs=1e-12)
         assert found["figures"][one.name]["difference"]["n"] == 90

@@ -13,7 +13,7 @@ import pytest
 from seeworth.evaluate.core import Answers, Baseline, evaluate
 from seeworth.evaluate.estimate import Estimate
 from seeworth.evaluate.faults import Fault
-from seeworth.evaluate.figures import Figure, confusion, figures, figures_of, main_figures, unread
+from seeworth.evaluate.figures import Figure, confusion, figures, figures_of, main_figures, measurable, unread
 from seeworth.evaluate.score import Score, scores
 from seeworth.evaluate.skill import Skill
 from seeworth.evaluate.verdict import verdict
@@ -47,12 +47,14 @@ def test_every_field_gives_its_figures_under_stable_names() -> None:
         "title_chrf",
         "category3_code_accuracy",
         "category3_code_macro_f1",
+        "category3_code_top_3",
         "full_price_mae",
         "full_price_median_ape",
         "full_price_rmsle",
         "full_price_within_10",
         "full_price_within_25",
         "full_price_bias",
+        "full_price_median_mae",
     ]
     assert [one.name for one in main_figures(TASK)] == ["title_exact", "category3_code_accuracy", "full_price_mae"]
     texts = ["parse_rate", "name_exact", "name_similarity", "name_token_f1", "name_chrf"]
@@ -128,6 +130,26 @@ def test_categories_are_ranked_by_samples_where_there_are_some() -> None:
     found = figures(TASK, _marks(records, said), resamples=20)
     assert (found["category3_code_top_3"].value, found["category3_code_top_3"].n) == (0.75, 8)
     assert "category3_code_top_3" not in figures(TASK, _marks(records, [_answer(record) for record in records]), resamples=20)
+
+
+def test_the_median_of_what_was_thought_likely_is_measured_where_it_is_told_or_sampled() -> None:
+    records = _records(6)
+
+    def said(record: Record, samples: list[int]) -> Prediction:
+        one = _answer(record, full_price=Decimal(1))
+        price = int(record.values["full_price"])
+        return replace(one, samples=tuple(_answer(record, full_price=Decimal(price + off)).text for off in samples))
+
+    sampled = [said(record, [-50, 2, 90]) for record in records]
+    found = figures(TASK, _marks(records, sampled), resamples=20)
+    assert (found["full_price_median_mae"].value, found["full_price_median_mae"].n) == (2, 6)
+    told = [replace(one, distribution={"full_price": {"median": float(record.values["full_price"]) - 7}}) for one, record in zip(sampled, records, strict=True)]
+    assert figures(TASK, _marks(records, told), resamples=20)["full_price_median_mae"].value == 7
+    silent = [_answer(record) for record in records]
+    assert "full_price_median_mae" not in figures(TASK, _marks(records, silent), resamples=20)
+    assert figures(TASK, _marks(records, told[:2] + silent[2:]), resamples=20)["full_price_median_mae"].n == 2
+    assert "full_price_median_mae" in [one.name for one in measurable(TASK, _marks(records, told))]
+    assert "full_price_median_mae" not in [one.name for one in measurable(TASK, _marks(records, told), _marks(records, silent))]
 
 
 def test_confusion_counts_pairs_and_keeps_the_unread() -> None:

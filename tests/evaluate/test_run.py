@@ -142,6 +142,22 @@ def test_a_predictions_file_is_measured_without_its_run(shop: Any, tmp_path: Pat
     assert any("a predictions file cannot be asked again" in one["text"] for one in content["verdict"])
 
 
+def test_what_could_not_be_answered_is_in_no_figure_and_is_warned_of(shop: Any, tmp_path: Path) -> None:
+    file = tmp_path / "predictions.jsonl"
+    records = shop.dataset.records("test")
+    write_predictions(file, FakePredictor(shop.look)(records[2:]))
+    lost = [{"record_id": one.id, "photo": None, "error": {"code": "damaged", "message": "cut short"}} for one in records[:2]]
+    file.write_text("".join(json.dumps(one) + "\n" for one in lost) + file.read_text())
+    out = run(EvaluateSettings(run=file, data=shop.folder, bootstrap=50), console=_quiet())
+    content = read_manifest(out)
+    assert content["data"]["records"] == len(records) - 2
+    assert content["figures"]["title_exact"]["model"]["value"] == 1
+    assert f"2 of {len(records)} test records could not be answered (2 damaged): they are in no figure." in content["warnings"]
+    file.write_text("".join(json.dumps(lost[0] | {"record_id": one.id}) + "\n" for one in records))
+    with pytest.raises(DataError, match=f"answers none of the {len(records)} test records"):
+        run(EvaluateSettings(run=file, data=shop.folder, overwrite=True), console=_quiet())
+
+
 def test_data_that_the_run_was_not_trained_on_is_warned_of(shop: Any, new_run: Callable[..., Path], tmp_path: Path) -> None:
     console = _quiet()
     settings = EvaluateSettings(run=new_run(shop, data_fingerprint="f" * 64), output=tmp_path / "out", bootstrap=20)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from seeworth.phi3v import Phi3VConfig, Phi3VError, Phi3VForCausalLM, modeling
-from seeworth.phi3v.modeling import Phi3VVisionTower
+from seeworth.phi3v.vision import Phi3VVisionTower
 
 IMAGE = 319  # the placeholder of the repository's checkpoints
 EQUAL = 2e-5  # measured 4e-6: another order of the same sums

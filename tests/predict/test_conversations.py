@@ -23,7 +23,7 @@ from seeworth.evaluate.folder import read_manifest
 from seeworth.evaluate.run import run as evaluate
 from seeworth.phi3v.tiny import make_tiny
 from seeworth.predict.baselines import NearestPhoto
-from seeworth.predict.run import line
+from seeworth.predict.lines import line
 from seeworth.predict.vlm import VLM
 from seeworth.record import Record
 from seeworth.report.run import run as report

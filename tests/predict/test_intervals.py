@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from seeworth.intervals import Cells, FieldIntervals, Intervals, Quantile
-from seeworth.predict.run import line
+from seeworth.predict.lines import line
 from seeworth.record import Prediction, Record
 from seeworth.task import Field, Task
 

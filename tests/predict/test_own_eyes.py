@@ -73,7 +73,11 @@ def test_the_model_before_fine_tuning_says_what_the_base_says_and_the_tuned_one_
     untuned, why = before(tuned, home / name)
     assert untuned is not None
     assert why == ""
-    assert [one.text for one in untuned(_asked(home))] == _base(home)
+    tuned.samples = 2
+    said = list(untuned(_asked(home)))
+    tuned.samples = 0
+    assert [one.text for one in said] == _base(home)
+    assert not any(one.samples for one in said)  # it is asked for words alone
     assert first != _base(home)
     assert [one.text for one in tuned(_asked(home))] == first
 

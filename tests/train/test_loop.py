@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 import seeworth.track.log as log_module
 import seeworth.train.checkpoint as checkpoint_module
@@ -200,6 +201,21 @@ def test_lora_with_dropout_ends_the_same(data: Path, tmp_path: Path) -> None:
     assert picture(tmp_path / "out") == wanted
     without = undisturbed(data, tmp_path / "without" / "out", **more | {"lora_dropout": 0.0})
     assert without["adapter_model.safetensors"] != wanted["adapter_model.safetensors"]  # the dropout was at work
+
+
+def test_another_base_model_than_the_checkpoints_is_told(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The folder is the same, its weights are not: a checkpoint of LoRA alone would go on over them without an error."""
+    base = tmp_path / "base"
+    soak.make_base(base, data)
+    more = {"model": base, "lora_rank": 4, "optim": "adamw"}
+    killed(data, tmp_path / "out", Trainer, "_step", 4, **more)
+    tensors = load_file(base / "model.safetensors")
+    name = next(name for name in tensors if name.endswith("qkv_proj.weight"))
+    save_file({**tensors, name: tensors[name] * 1.01}, base / "model.safetensors", metadata={"format": "pt"})
+    assert train(data, tmp_path / "out", **more) == 1
+    assert f"checkpoint-2 was trained over other frozen weights than {base} has now" in capsys.readouterr().err
+    save_file(tensors, base / "model.safetensors", metadata={"format": "pt"})
+    assert train(data, tmp_path / "out", **more) == 0
 
 
 def test_what_may_change_on_resume_changes_neither_log_nor_weights(data: Path, whole: dict[str, str], tmp_path: Path) -> None:

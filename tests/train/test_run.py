@@ -108,8 +108,10 @@ def test_predict_answers_a_folder_of_photos_and_tells_the_broken_ones(
     (photos / "broken.jpg").write_bytes(b"no photo")
     predict(PredictSettings(model=str(run_folder), input=photos, output=tmp_path / "out.jsonl"))
     lines = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
-    assert [line["record_id"] for line in lines] == ["good.png"]
-    assert lines[0]["photo"].endswith("good.png")
+    assert [line["record_id"] for line in lines] == ["broken.jpg", "good.png"]
+    assert lines[0]["error"]["code"] == "not_a_photo"
+    assert lines[1]["photo"].endswith("good.png")
+    assert [one.record_id for one in read_predictions(tmp_path / "out.jsonl")] == ["good.png"]
     assert "broken.jpg" in capsys.readouterr().err
 
 

@@ -235,13 +235,17 @@ class Dataset:
 
     def records(self, split: Split | None = None) -> list[Record]:
         """The records of one split, or with None all of them (the unassigned too), in the order of the source."""
-        return [self._record(row) for row in self.rows() if split is None or row.split == split]
+        return list(self.stream(split))
+
+    def stream(self, split: Split | None = None) -> Iterator[Record]:
+        """The same, one at a time."""
+        return (self._record(row) for row in self.rows() if split is None or row.split == split)
 
     def rows(self) -> Iterator[Row]:
         """Every line of metadata.parquet, values under the names they have in the task and in the source."""
         names: Mapping[str, str] = self.manifest["columns"]
         kinds = {one.name: one.kind for one in self.task.fields}
-        for line in self._table(None).to_pylist():
+        for line in self._lines():
             values: dict[str, Value] = {}
             for column, name in names.items():
                 if line[column] is not None:
@@ -266,13 +270,22 @@ class Dataset:
         free = [one.name for one in self.task.fields if one.kind == "text" and one.name in said]
         return {**values, **{name: " ".join(part for part in said[name].parts if isinstance(part, str)) for name in free}}
 
+    def _lines(self) -> Iterator[dict[str, Any]]:
+        with told_as(DataError, OSError, pa.ArrowException, where=self.folder / METADATA):
+            for batch in self._file(None).iter_batches(4096):
+                yield from batch.to_pylist()
+
     def _table(self, columns: list[str] | None) -> Any:
+        with told_as(DataError, OSError, pa.ArrowException, where=self.folder / METADATA):
+            return self._file(columns).read(columns)  # not read_table, which loads pandas where it is installed
+
+    def _file(self, columns: list[str] | None) -> Any:
         path = self.folder / METADATA
         with told_as(DataError, OSError, pa.ArrowException, where=path):
             expected = columns or (*COLUMNS, *self.manifest["columns"], *([FURTHER] if self.conversations else []))
             if lost := set(expected) - set(pq.read_schema(path).names):
                 raise DataError(f"{path}: has no column {some(sorted(lost))}: import again")
-            return pq.ParquetFile(path).read(columns)  # not read_table, which loads pandas where it is installed
+            return pq.ParquetFile(path)
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:

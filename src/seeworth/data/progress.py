@@ -36,7 +36,8 @@ class Meter:
         """Things, and when there are any bytes, a second."""
         seconds = max(time.monotonic() - self._start, 1e-6)
         size = f", {self.size / 1e6:.1f} MB, {self.size / 1e6 / seconds:.1f} MB/s" if self.size else ""
-        return f"{self.done / seconds:.0f}/s{size}"
+        rate = self.done / seconds
+        return f"{rate:.{0 if rate >= 10 else 1}f}/s{size}"
 
     def _left(self) -> str:
         seconds = round((self.total - self.done) * (time.monotonic() - self._start) / max(self.done, 1))

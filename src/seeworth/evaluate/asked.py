@@ -156,11 +156,12 @@ def _blurred(records: list[Record], place: Path, percent: int) -> Callable[[], l
 @contextmanager
 def _words_alone(predictor: Predictor) -> Iterator[None]:
     """Features of photos that were made up are not worth their room on the disk, nor is how likely other answers to them were."""
-    places = ((getattr(predictor, "features", None), "keep"), (predictor, "distribution"))
-    switched = [(one, name) for one, name in places if hasattr(one, name)]
+    off = ((getattr(predictor, "features", None), "keep", False), (predictor, "distribution", False), (predictor, "samples", 0))
+    switched = [(one, name) for one, name, _ in off if hasattr(one, name)]
     before = [getattr(one, name) for one, name in switched]
-    for one, name in switched:
-        setattr(one, name, False)
+    for one, name, value in off:
+        if hasattr(one, name):
+            setattr(one, name, value)
     try:
         yield
     finally:

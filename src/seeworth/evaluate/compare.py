@@ -16,7 +16,7 @@ from ..errors import DataError, RunError
 from ..record import Prediction, Record, read_predictions
 from ..task import Task
 from .estimate import Estimate, Floats, estimate
-from .figures import Figure, figures_of
+from .figures import Figure, measurable
 from .folder import MANIFEST, read_manifest
 from .score import Score, scores
 from .words import figure as digits
@@ -84,8 +84,7 @@ def compare(
     ours = scores(task, both, predictions, "the model's predictions")
     theirs = scores(other.task, both, other.predictions, str(other.source))
     drawn: dict[str, int] = {"resamples": resamples, "seed": seed}
-    ranked = all(any(one.ranked for one in marks) for marks in (ours, theirs))
-    found = {one.name: _figure(one, ours, theirs, drawn) for one in figures_of(task, ranked=ranked)}
+    found = {one.name: _figure(one, ours, theirs, drawn) for one in measurable(task, ours, theirs)}
     changes = [(before.badness - after.badness, after, before) for after, before in zip(ours, theirs, strict=True)]
     return {
         "other": {"name": other.name, "source": str(other.source)},

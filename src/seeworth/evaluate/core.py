@@ -94,7 +94,7 @@ def evaluate(
     numbers = {one.name: [float(each.values[one.name]) for each in train if one.name in each.values] for one in task.of_kind("number")}
     spoken = verdict(main_figures(task), model, skills, ground, answers.why_not_grounded, faults)
     return {
-        "figures": {one.name: _figure(one, model, beside) for one in figures_of(task, ranked=True) if one.name in model},
+        "figures": {one.name: _figure(one, model, beside) for one in figures_of(task) if one.name in model},
         "unread": unread(task, ours),
         "skill": skills_to_dict(skills),
         "confusion": {one.name: [list(row) for row in confusion(one.name, ours)] for one in task.of_kind("category")},
@@ -159,7 +159,7 @@ def _ground(
 
 
 def _not_given(task: Task, given: tuple[str, ...], found: dict[str, Estimate]) -> dict[str, Estimate]:
-    return {one.name: found[one.name] for one in figures_of(task, ranked=True) if one.field not in given and one.name in found}
+    return {one.name: found[one.name] for one in figures_of(task) if one.field not in given and one.name in found}
 
 
 def _figure(one: Figure, model: Mapping[str, Estimate], beside: Mapping[str, Mapping[str, Estimate]]) -> dict[str, Any]:

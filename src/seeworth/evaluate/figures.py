@@ -35,7 +35,8 @@ class Figure:
     """What is measured: a stable name, a label for people, the field, the unit and which way is better.
 
     `unit` is "share" (0..1 of the records), "similarity" (0..1), "%" or the field's own. `main` marks the one figure of a
-    field that verdicts are spoken on. `prepare` makes of what `measure` gave the floats that `statistic` takes.
+    field that verdicts are spoken on, `told` one that needs what predictions tell of how likely other answers were. `prepare` makes of
+    what `measure` gave the floats that `statistic` takes.
     """
 
     name: str
@@ -46,6 +47,7 @@ class Figure:
     measure: Measure
     statistic: Statistic = mean
     main: bool = False
+    told: bool = False
     prepare: Callable[[Sequence[Any]], Floats] = _floats
 
     def estimate(self, marks: Sequence[Score], *, resamples: int, seed: int) -> Estimate:
@@ -58,20 +60,23 @@ class Figure:
         return estimate(prepared, groups, self.statistic, resamples=resamples, seed=seed)
 
 
-def figures_of(task: Task, *, ranked: bool = False) -> tuple[Figure, ...]:
-    """Every figure that the task's fields allow, parse rate first, then in the order of the answer.
-
-    `ranked` adds those that need the probabilities of categories.
-    """
+def figures_of(task: Task) -> tuple[Figure, ...]:
+    """Every figure that the task's fields allow, parse rate first, then in the order of the answer."""
     found = [Figure("parse_rate", "answers that can be read", None, "share", True, lambda one: float(not one.problems))]
     for one in task.answer_fields:
         if one.kind == "category":
-            found.extend(_category_figures(one.name, ranked))
+            found.extend(_category_figures(one.name))
         elif one.kind == "text":
             found.extend(_text_figures(one.name))
         else:
             found.extend(_number_figures(one.name, one.unit or ""))
     return tuple(found)
+
+
+def measurable(task: Task, *sides: Sequence[Score]) -> tuple[Figure, ...]:
+    """`figures_of` but for those that need what none of some side's scores tells."""
+    every = figures_of(task)
+    return tuple(one for one in every if not one.told or all(any(one.measure(mark) is not None for mark in marks) for marks in sides))
 
 
 def main_figures(task: Task) -> tuple[Figure, ...]:
@@ -81,8 +86,7 @@ def main_figures(task: Task) -> tuple[Figure, ...]:
 
 def figures(task: Task, marks: Sequence[Score], *, resamples: int = 2000, seed: int = 0) -> dict[str, Estimate]:
     """All figures of the task over the scores, by name; those of probabilities where some score has them."""
-    ranked = any(one.ranked for one in marks)
-    return {one.name: one.estimate(marks, resamples=resamples, seed=seed) for one in figures_of(task, ranked=ranked)}
+    return {one.name: one.estimate(marks, resamples=resamples, seed=seed) for one in measurable(task, marks)}
 
 
 def unread(task: Task, marks: Sequence[Score]) -> dict[str, int]:
@@ -96,15 +100,13 @@ def confusion(field: str, marks: Sequence[Score]) -> list[tuple[str, str | None,
     return [(truth, answer, count) for (truth, answer), count in pairs.most_common()]
 
 
-def _category_figures(name: str, ranked: bool) -> list[Figure]:
-    found = [
+def _category_figures(name: str) -> list[Figure]:
+    label = f"{name} among the {TOP} most probable"
+    return [
         Figure(f"{name}_accuracy", f"{name} right", name, "share", True, _get(name, "correct"), main=True),
         Figure(f"{name}_macro_f1", f"{name} macro-F1", name, "similarity", True, _of(name, _pair), macro_f1, prepare=codes),
+        Figure(f"{name}_top_{TOP}", label, name, "share", True, lambda one: _in_top(one, name), told=True),
     ]
-    if ranked:
-        label = f"{name} among the {TOP} most probable"
-        found.append(Figure(f"{name}_top_{TOP}", label, name, "share", True, lambda one: _in_top(one, name)))
-    return found
 
 
 def _text_figures(name: str) -> list[Figure]:
@@ -125,7 +127,9 @@ def _number_figures(name: str, unit: str) -> list[Figure]:
     ]
     for within in WITHIN:
         found.append(Figure(f"{name}_within_{within}", f"{name} within {within} %", name, "share", True, _at_most(percentage, within)))
-    return [*found, Figure(f"{name}_bias", f"{name} bias, read - true", name, unit, False, _of(name, _signed))]
+    found.append(Figure(f"{name}_bias", f"{name} bias, read - true", name, unit, False, _of(name, _signed)))
+    label = f"{name} mean error of its median"
+    return [*found, Figure(f"{name}_median_mae", label, name, unit, False, lambda one: _off_by_median(one, name), told=True)]
 
 
 def _get(field: str, measure: str) -> Measure:
@@ -161,6 +165,12 @@ def _in_top(one: Score, field: str) -> float | None:
     """Whether the truth is among the first TOP; None where no probabilities are given."""
     found = one.ranked.get(field)
     return None if found is None else float(str(one.fields[field].truth) in found[:TOP])
+
+
+def _off_by_median(one: Score, field: str) -> float | None:
+    """How far the median of what the predictor thought likely is off, in the field's unit; None where it told none."""
+    found = one.medians.get(field)
+    return None if found is None else abs(found - float(cast(Decimal, one.fields[field].truth)))
 
 
 def _words(answer: object) -> str | None:

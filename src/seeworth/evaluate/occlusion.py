@@ -82,5 +82,5 @@ def _chosen(many: int, records: Sequence[Record], gallery: Mapping[str, Sequence
     by_id = {record.id: record for record in records}
     ordered = [by_id[one] for one in (*gallery["best"], *reversed(gallery["worst"]))]
     single = [record for record in ordered if len(record.all_photos) == 1 and record.turns is None]
-    places = np.linspace(0, max(len(single) - 1, 0), min(many, len(single))).round().astype(int)
+    places: list[int] = np.linspace(0, len(single) - 1, min(many, len(single))).round().astype(int).tolist() if single else []
     return [single[place] for place in places]

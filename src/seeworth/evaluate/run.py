@@ -7,6 +7,7 @@ a predictions.jsonl is measured without torch. The page is drawn by `report`.
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -20,8 +21,9 @@ from ..data.dataset import Dataset
 from ..data.photo.decode import open_photo
 from ..errors import DataError, RunError, SettingsError
 from ..predict.predictor import Predictor
-from ..record import Prediction, Record, read_predictions, write_predictions
+from ..record import Prediction, Record, read_predictions, read_unanswered, write_predictions
 from ..run_folder import read_run
+from ..samples import told_by_samples
 from ..settings import EvaluateSettings, to_plain
 from ..task import Task
 from .asked import Asker, Rivals, ask_baselines, ask_modes, modes_of
@@ -78,6 +80,8 @@ def run(
             constrained=settings.constrained,
             free_categories=settings.free_categories,
             distribution=settings.distribution,
+            samples=settings.samples,
+            seed=settings.seed,
         )
         rivals = _rivals(settings, inputs.run, predictor)
     rivals = rivals or Rivals()
@@ -140,11 +144,28 @@ def read_inputs(settings: EvaluateSettings) -> Inputs:
     records = list(data.records(settings.split))
     if not records:
         raise DataError(f"{where} has 0 {settings.split} records: choose another --split")
+    unanswered = {} if manifest else {one.record_id: one.code for one in read_unanswered(settings.run)}
+    records, told = _answerable(settings, records, unanswered)
     task = _task(settings.run, manifest, data) if manifest else data.task
     for name in _listed(settings.slices):
         column_of(records, name)
-    warnings = _warnings(settings.split, manifest, data)
+    warnings = (*_warnings(settings.split, manifest, data), *told)
     return Inputs(task, data, records, settings.run if manifest else None, warnings, _other_data(manifest, data))
+
+
+def _answerable(
+    settings: EvaluateSettings, records: list[Record], unanswered: Mapping[str, str]
+) -> tuple[list[Record], tuple[str, ...]]:
+    """The records but for those whose line says why there is no answer, and a warning of these. Raises DataError when none is left."""
+    found = [record for record in records if record.id not in unanswered]
+    if not found:
+        raise DataError(f"{settings.run} answers none of the {len(records)} {settings.split} records: each line says why")
+    codes = Counter(unanswered[record.id] for record in records if record.id in unanswered)
+    if not codes:
+        return found, ()
+    reasons = ", ".join(f"{count} {code}" for code, count in codes.most_common())
+    words = f"{codes.total()} of {len(records)} {settings.split} records could not be answered ({reasons}): they are in no figure."
+    return found, (words,)
 
 
 def _rivals(settings: EvaluateSettings, run: Path, model: Any) -> Rivals:
@@ -217,7 +238,7 @@ def _answers(settings: EvaluateSettings, inputs: Inputs, predictor: Predictor | 
             modes=modes_of(settings.grounding_modes), many=settings.grounding_records, seed=settings.seed,
         )  # fmt: skip
     else:
-        model = list(read_predictions(settings.run))
+        model = [told_by_samples(inputs.task, one) for one in read_predictions(settings.run)]
         write_predictions(ask.folder / "predictions.jsonl", model)
         lacks = ["The grounding check was left out: a predictions file cannot be asked again without its photos."]
     train, validation = inputs.data.records("train"), inputs.data.records("validation")

@@ -6,7 +6,6 @@ It measures single answers. Averages over records, their intervals and baselines
 from __future__ import annotations
 
 import unicodedata
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -16,6 +15,7 @@ from rapidfuzz.distance import Levenshtein
 
 from ..errors import DataError
 from ..record import Prediction, Record, Value
+from ..samples import told_by_samples
 from ..task import Field, Reading, Task
 
 
@@ -38,7 +38,8 @@ class Score:
     """A record's outcome. `problems` is empty when the whole answer could be read.
 
     `ranked` has for a category field the categories, the most probable first: by the probabilities that the predictor told, else by how
-    often they were sampled; it lacks the field where there is neither.
+    often they were sampled; it lacks the field where there is neither. `medians` has for a number the median of what the predictor
+    thought likely, by its distribution, else by its samples.
     """
 
     record_id: str
@@ -48,6 +49,7 @@ class Score:
     problems: tuple[str, ...]
     fields: Mapping[str, FieldScore]
     ranked: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    medians: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def badness(self) -> float:
@@ -74,7 +76,10 @@ def score(record: Record, prediction: Prediction, task: Task) -> Score:
     """Hold one prediction against its record. Raises DataError when the record lacks one of the task's values."""
     reading = task.read(prediction.text)
     fields = {one.name: _field_score(one, _truth(record, one), reading) for one in task.answer_fields}
-    return Score(record.id, record.group, prediction.text, prediction.seconds, reading.problems, fields, _ranked(task, prediction))
+    told = told_by_samples(task, prediction).distribution
+    ranked = {one.name: _ranked(told[one.name]["choices"]) for one in task.of_kind("category") if told.get(one.name, {}).get("choices")}
+    medians = {one.name: float(told[one.name]["median"]) for one in task.of_kind("number") if "median" in told.get(one.name, {})}
+    return Score(record.id, record.group, prediction.text, prediction.seconds, reading.problems, fields, ranked, medians)
 
 
 def scores(task: Task, records: Sequence[Record], predictions: Sequence[Prediction], who: str = "predictions") -> list[Score]:
@@ -95,16 +100,9 @@ def scores(task: Task, records: Sequence[Record], predictions: Sequence[Predicti
     return [score(record, by_id[record.id], task) for record in records]
 
 
-def _ranked(task: Task, prediction: Prediction) -> dict[str, tuple[str, ...]]:
-    """Category field -> its categories, the most probable first; of equals, the one that was told first."""
-    readings = [task.read(text).values for text in prediction.samples]
-    found = {}
-    for one in task.of_kind("category"):
-        told = prediction.distribution.get(one.name, {}).get("choices", {})
-        sampled = Counter(str(each[one.name]) for each in readings if one.name in each)
-        if chances := told or sampled:
-            found[one.name] = tuple(sorted(chances, key=lambda name: -chances[name]))
-    return found
+def _ranked(chances: Mapping[str, float]) -> tuple[str, ...]:
+    """The categories, the most probable first; of equals, the one that was told first."""
+    return tuple(sorted(chances, key=lambda name: -chances[name]))
 
 
 def _truth(record: Record, one: Field) -> Value:

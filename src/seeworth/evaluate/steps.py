@@ -17,7 +17,8 @@ from ..data.dataset import Dataset
 from ..errors import SettingsError
 from ..files import write_whole
 from ..intervals import NAME, Intervals, read_intervals, write_intervals
-from ..record import Prediction, Record, read_predictions
+from ..record import Prediction, Record, read_predictions, read_unanswered
+from ..samples import told_by_samples
 from ..settings import EvaluateSettings
 from ..task import Task
 from .calibration import Draws, answered, reliability
@@ -165,7 +166,11 @@ def _calibration_answers(
     if not (validation := data.records("validation")):
         return f"{data.folder} has no validation records to calibrate them on", (), ()
     if settings.calibration is not None:
-        return "", validation, list(read_predictions(settings.calibration))
+        unanswered = {one.record_id for one in read_unanswered(settings.calibration)}
+        validation = [record for record in validation if record.id not in unanswered]
+        if not validation:
+            return f"{settings.calibration} answers no validation record", (), ()
+        return "", validation, [told_by_samples(task, one) for one in read_predictions(settings.calibration)]
     if ask is None:
         return "they need answers to the validation split: give a predictions file of it with --calibration FILE", (), ()
     return "", validation, ask(validation)

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from ..data.workers import processors
-from ..phi3v.modeling import distinct_tiles
+from ..phi3v.vision import distinct_tiles
 from .key import embedding_of
 
 K = TypeVar("K")

@@ -8,7 +8,7 @@ records, of fields or of probabilities.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -27,14 +27,15 @@ class Row:
     """One answer under way.
 
     Attributes:
-        example: the prompt. walk: its constraint; None leaves the words free.
+        example: the prompt. walk: its constraint; None leaves the words free. limit: tokens after which a free answer is cut.
         said: tokens of the answer, the end not among them. pending: those of them that the cache does not hold yet, in order.
         place: its row in the cache. shift: slots before the prompt. used: slots up to the last token that the cache holds.
-        finished: nothing more is said.
+        finished: nothing more is said. Whoever no longer wants the answer may set it between two passes.
     """
 
     example: Example
     walk: Walk | None
+    limit: int
     said: list[int] = field(default_factory=list)
     pending: list[int] = field(default_factory=list)
     place: int = 0
@@ -49,16 +50,27 @@ class Batch:
     Args:
         model: Phi3VForCausalLM, or one wrapped by PEFT, in eval mode.
         walks: the constraint of each prompt; None for one that is free.
-        max_new_tokens: a free answer is cut there. A constrained one ends by itself.
+        max_new_tokens: a free answer is cut there, all at the same length or each at its own. A constrained one ends by itself.
         pad_id: fills up what is short.
+        pick: (rows, their logits) -> the next token of each; the likeliest when left out.
     """
 
-    def __init__(self, model: Any, examples: Sequence[Example], walks: Sequence[Walk | None], *, max_new_tokens: int, pad_id: int) -> None:
+    def __init__(
+        self,
+        model: Any,
+        examples: Sequence[Example],
+        walks: Sequence[Walk | None],
+        *,
+        max_new_tokens: int | Sequence[int],
+        pad_id: int,
+        pick: Callable[[Sequence[Row], Tensor], list[int]] | None = None,
+    ) -> None:
         self.model = model
-        self.max_new_tokens = max_new_tokens
+        self.pick = pick or _likeliest
         self.pad_id = pad_id
         self.device: torch.device = model.device
-        self.rows = [Row(example, walk) for example, walk in zip(examples, walks, strict=True)]
+        limits = [max_new_tokens] * len(examples) if isinstance(max_new_tokens, int) else max_new_tokens
+        self.rows = [Row(*each) for each in zip(examples, walks, limits, strict=True)]
         config = plain(model).config
         self.ends = ends_of(model)
         self.never = torch.tensor(model.generation_config.suppress_tokens or [], dtype=torch.long, device=self.device)
@@ -70,18 +82,25 @@ class Batch:
         self.cache = Slots(self.layers)
         self.passes = 0
 
-    @torch.inference_mode()
     def answer(self) -> list[list[int]]:
         """The tokens of every answer."""
+        for _ in self.steps():
+            pass
+        return [row.said for row in self.rows]
+
+    @torch.inference_mode()
+    def steps(self) -> Iterator[None]:
+        """Answer pass by pass: after each, `rows` tell what is said so far."""
         for row in self.rows:
             row.said = row.walk.forced() if row.walk else []
             row.finished = row.walk is not None and row.walk.done
         ready, logits = self.rows, self.fill(self.rows)
         while True:
             self._say(ready, logits)
+            yield
             active = [row for row in self.rows if not row.finished]
             if not active:
-                return [row.said for row in self.rows]
+                return
             if self._crosses(active):
                 ready, logits = active, self.fill(active)
             else:
@@ -157,7 +176,7 @@ class Batch:
         if bound:
             allowed = np.stack([row.walk.allowed() for at in bound if (row := rows[at]).walk is not None])
             logits[bound] = logits[bound].masked_fill(~self._there(allowed), -torch.inf)
-        for row, token in zip(rows, logits.argmax(-1).tolist(), strict=True):
+        for row, token in zip(rows, self.pick(rows, logits), strict=True):
             if row.finished:
                 continue
             if token in self.ends:
@@ -165,7 +184,7 @@ class Batch:
                 continue
             row.pending = [token]
             if row.walk is None:
-                row.finished = len(row.said) + 1 >= self.max_new_tokens
+                row.finished = len(row.said) + 1 >= row.limit
             else:
                 row.walk.take(token)
                 row.pending += row.walk.forced()
@@ -178,6 +197,11 @@ class Batch:
             return False
         before = max(row.used - row.shift for row in rows)
         return before <= self.border < max(row.used - row.shift + len(row.pending) for row in rows)
+
+
+def _likeliest(rows: Sequence[Row], logits: Tensor) -> list[int]:
+    found: list[int] = logits.argmax(-1).tolist()
+    return found
 
 
 def plain(model: Any) -> Any:

@@ -80,7 +80,7 @@ def occlude(
         raise SettingsError(f"the grid has {rows} rows and {columns} columns, expected 1 to {MOST} of each")
     about = Record("photo", Path("photo"), {} if record is None else record.values, "photo", sizes=(photo.size,))
     told = copy(model)  # the same model, asked for probabilities where its answers are held to the task
-    told.distribution = told.constraint is not None
+    told.distribution, told.samples = told.constraint is not None, 0
     with at_rest(model.model):
         base, *covered = _answers(told, about, _covered(told, photo, rows, columns))
     changes = {one.name: [_change(one, task, base, each) for each in covered] for one in asked}

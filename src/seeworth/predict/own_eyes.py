@@ -67,7 +67,7 @@ class Before:
     @contextmanager
     def _untuned(self) -> Iterator[VLM]:
         untuned = copy(self._model)  # asked in the same way, but not how likely other answers were
-        untuned.distribution = False
+        untuned.distribution, untuned.samples = False, 0
         if self._adapter_alone:
             with untuned.model.disable_adapter():
                 yield untuned

@@ -1,90 +1,141 @@
-"""The verb `predict`: a run and photos -> predictions.jsonl, one line a photo, the model's words verbatim."""
+"""The verb `predict`: a model and photos -> predictions.jsonl, one line an input, and a table of it. The order of the steps.
+
+    1  the model's task, what the output may be and what the inputs are     named, inputs
+    2  the unfinished file is begun or gone on with                         journal
+    3  an engine answers what has no line yet                               local
+    4  the lines are put in the inputs' order, the table is made            journal, table
+
+Memory does not grow with the inputs, but for nine bytes of each; a run that is killed goes on at step 3 with the same command.
+"""
 
 from __future__ import annotations
 
-import json
-import math
 import sys
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Mapping
+from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
-from rich.progress import track as progress
-
-from ..data.dataset import Dataset
-from ..encode import photos_of
-from ..errors import DataError, PhotoError, SettingsError
-from ..intervals import NAME, Intervals, price_interval, read_intervals
-from ..record import Prediction, Record, prediction_line
+from ..data.progress import metered
+from ..errors import DataError, SettingsError
 from ..settings import PredictSettings
-from ..task import Task
-from .vlm import load_run
+from .inputs import Engine, Inputs, open_inputs
+from .journal import Journal, part_of
+from .local import Local, Model, Tuned
+from .named import Named, named
+from .on_node import ray_engine
+from .table import SUFFIXES, write_table
 
-PHOTO_ENDINGS = {".jpg", ".jpeg", ".png", ".webp", ".avif", ".bmp", ".tif", ".tiff", ".gif"}
+SHOWN = 10  # inputs that could not be answered, told one by one
 
 
-def run(settings: PredictSettings) -> None:
-    """Answer every photo and write the file. A photo that cannot be opened is told on stderr and left out.
+@dataclass(frozen=True)
+class Outputs:
+    """The finished files: the lines, and the table made of them where one is asked for."""
 
-    Raises SettingsError when the file is there already, DataError when no photo can be answered, RunError for a folder that is no run.
+    jsonl: Path
+    table: Path | None = None
+
+    @classmethod
+    def of(cls, output: Path) -> Outputs:
+        """Raises SettingsError for a name that ends otherwise."""
+        suffix = output.suffix.lower()
+        if suffix not in (".jsonl", *SUFFIXES):
+            raise SettingsError(f"output {output}: expected a name that ends in .jsonl, {' or '.join(SUFFIXES)}")
+        return cls(output) if suffix == ".jsonl" else cls(output.with_suffix(".jsonl"), output)
+
+    def need_none(self) -> None:
+        """Raise SettingsError for one that is there already."""
+        for path in (self.table, self.jsonl):
+            if path is not None and path.exists():
+                beside = f", and {self.table} has its lines beside it" if self.table and path != self.table else ""
+                raise SettingsError(f"output {path} is there already{beside}: name another file, or add --overwrite")
+
+
+def run(settings: PredictSettings, *, model: Model | None = None) -> None:
+    """Answer every input and write the files. `model` stands in for the one that is named, as tests do.
+
+    What cannot be answered is a line with its reason, and told. Raises SettingsError, DataError, RunError or ModelError in one line: when
+    a file is there already, for what is no model or no input, and when nothing could be answered.
     """
-    if settings.output.exists() and not settings.overwrite:
-        raise SettingsError(f"output {settings.output} is there already: name another file, or add --overwrite")
-    intervals = read_intervals(Path(settings.model)) if (Path(settings.model) / NAME).is_file() else None
-    model = load_run(
-        Path(settings.model),
-        batch_size=settings.batch_size,
-        max_new_tokens=settings.max_new_tokens,
-        constrained=settings.constrained,
-        free_categories=settings.free_categories,
-        distribution=settings.distribution,
-    )
-    records = list(_readable(find_records(settings)))
-    if not records:
-        raise DataError(f"{settings.input} holds no photo that can be answered (split: {settings.split})")
-    stream = progress(model(records), total=len(records), description="answering", disable=not sys.stderr.isatty())
-    part = settings.output.with_name(settings.output.name + ".part")
-    settings.output.parent.mkdir(parents=True, exist_ok=True)
-    with part.open("w", encoding="utf-8") as file:
-        for record, prediction in zip(records, stream, strict=True):
-            file.write(json.dumps(line(record, prediction, model.encoder.task, intervals), ensure_ascii=False) + "\n")
-    part.replace(settings.output)
-    print(f"answered {len(records)} photos: {settings.output}")
+    _check(settings)
+    outputs = Outputs.of(settings.output)
+    part = part_of(outputs.jsonl)
+    if not settings.overwrite and not part.exists():
+        outputs.need_none()
+    known = named(settings)
+    inputs = open_inputs(settings, known.task)
+    asked = {"model": dict(known.about), "input": dict(inputs.about), **_deciding(settings)}
+    engine = open_engine(settings, known, model) if settings.overwrite else None  # before anything is thrown away
+    with Journal.open(part, asked, overwrite=settings.overwrite) as journal:
+        if journal.before:
+            print(f"going on: {journal.before} of {inputs.total} have their lines in {part}", file=sys.stderr)
+        if journal.before < inputs.total:
+            _answer(inputs, engine or open_engine(settings, known, model), journal)
+        for notice in inputs.notices():
+            print(f"note: {notice}", file=sys.stderr)
+        journal.finish(inputs.total, outputs.jsonl, lambda jsonl: _table(jsonl, outputs, known))
+    _account(settings, inputs.total, journal)
 
 
-def line(record: Record, prediction: Prediction, task: Task, intervals: Intervals | None = None) -> dict[str, Any]:
-    """What predictions.jsonl holds for one photo: the words, what was read from them, and intervals around numbers where the run has such.
-
-    An end that is infinite is null.
-    """
-    reading = task.read(prediction.text)
-    values = {name: value if isinstance(value, str) else float(value) for name, value in reading.values.items()}
-    photo = str(record.photo) if record.photo else None
-    found = {**prediction_line(prediction), "photo": photo, "values": values, "problems": list(reading.problems)}
-    if intervals is None:
-        return found
-    ends = {name: pair for name in intervals.fields if (pair := price_interval(intervals, prediction, name)) is not None}
-    return {**found, "intervals": {name: [one if math.isfinite(one) else None for one in pair] for name, pair in ends.items()}}
+def open_engine(settings: PredictSettings, known: Named, model: Model | None = None) -> Engine:
+    """The engine that answers."""
+    if settings.engine == "ray":
+        if model is not None:
+            raise SettingsError("engine ray loads the model that is named, on each node: it cannot take one that is loaded here")
+        return ray_engine(settings, known, part_of(Outputs.of(settings.output).jsonl).with_suffix(".inputs"))
+    return Local(model or Tuned(known.load()), known.intervals, settings.decode_threads)
 
 
-def find_records(settings: PredictSettings) -> list[Record]:
-    """Records of a dataset folder's split, of a folder of photos, or of one photo."""
-    source = settings.input
-    if (source / "dataset.json").is_file():
-        return Dataset.open(source).records(None if settings.split == "all" else settings.split)
-    if source.is_dir():
-        photos = sorted(path for path in source.rglob("*") if path.suffix.lower() in PHOTO_ENDINGS)
-        return [Record(str(path.relative_to(source)), path, {}, str(path)) for path in photos]
-    if not source.exists():
-        raise DataError(f"{source} is not there: give a photo, a folder of photos or a dataset folder")
-    return [Record(source.name, source, {}, source.name)]
+def _answer(inputs: Inputs, engine: Engine, journal: Journal) -> None:
+    """Every line that lacks, written as it comes."""
+    told = 0
+    try:
+        with metered(inputs.total - journal.before, "photos") as meter, closing(cast(Any, engine(journal.marked(inputs)))) as lines:
+            for line in lines:
+                journal.add(line)
+                if "error" in line:
+                    _tell(line, told)
+                    told += 1
+                meter.step()
+    except KeyboardInterrupt:
+        print(f"{journal.path}: {journal.count} of {inputs.total} answered; the same command goes on", file=sys.stderr)
+        raise
 
 
-def _readable(records: list[Record]) -> Iterator[Record]:
-    for record in records:
-        try:
-            photos_of(record)
-        except PhotoError as problem:
-            print(f"left out: {problem}", file=sys.stderr)
-        else:
-            yield record
+def _tell(line: Mapping[str, Any], told: int) -> None:
+    if told < SHOWN:
+        print(f"not answered: {line['record_id']}: {line['error']['message']} ({line['error']['code']})", file=sys.stderr)
+    elif told == SHOWN:
+        print("not answered: further ones are in the file, each with its reason", file=sys.stderr)
+
+
+def _table(jsonl: Path, outputs: Outputs, known: Named) -> None:
+    if outputs.table is not None:
+        write_table(jsonl, outputs.table, known.task)
+
+
+def _account(settings: PredictSettings, total: int, journal: Journal) -> None:
+    """How many were answered; raises DataError when none was."""
+    bad: Counter[str] = journal.codes
+    reasons = ", ".join(f"{count} {code}" for code, count in bad.most_common())
+    if bad.total() == total:
+        raise DataError(f"{settings.input}: none of {total} could be answered ({reasons}): each has its reason in {settings.output}")
+    print(f"answered {total - bad.total()} photos: {settings.output}")
+    if bad:
+        print(f"{bad.total()} of {total} could not be answered: {reasons}; their lines say why")
+
+
+def _deciding(settings: PredictSettings) -> dict[str, Any]:
+    """The settings that decide what lines say; how many are answered together does not, but for the last bits."""
+    names = ("max_new_tokens", "constrained", "free_categories", "distribution", "samples")
+    return {name: getattr(settings, name) for name in names}
+
+
+def _check(settings: PredictSettings) -> None:
+    limits = {"batch_size": (1, 65536), "max_new_tokens": (1, 2**20), "decode_threads": (0, 512), "samples": (0, 1024)}
+    for name, (low, high) in limits.items():
+        if not low <= getattr(settings, name) <= high:
+            raise SettingsError(f"{name} is {getattr(settings, name)}: expected {low} to {high}")

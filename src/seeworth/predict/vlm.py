@@ -6,6 +6,7 @@ Nothing is teacher-forced. How a batch is answered is told in `answer`, what hol
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -27,10 +28,12 @@ from ..memory import keep_freed_memory
 from ..phi3v import Phi3VForCausalLM, Phi3VProcessor
 from ..record import Prediction, Record
 from ..run_folder import read_run
+from ..samples import told_by_samples
 from ..task import Task
 from .answer import Batch, ends_of, plain, rope_border
-from .constrain import Constraint
+from .constrain import Constraint, Walk
 from .likely import Likely, likely
+from .samples import sample, source
 
 AHEAD = 8  # batches whose records are put in order of their lengths
 
@@ -47,8 +50,11 @@ class VLM:
         constrained: the task whose words answers are held to, categories with choices to these; None leaves the words free. What a
             conversation's last question asks is always answered freely.
         distribution: tell how likely every choice and every number was, see `likely`; constrained answers only.
+        samples: answers drawn for each record beside the likeliest, see `samples`; without `distribution` they tell it, see
+            `told_by_samples`.
+        temperature: of the samples, above 0. seed: of the samples; the same record and seed give the same ones, in any batch.
 
-    Raises TaskError when the task cannot be held to.
+    Raises TaskError when the task cannot be held to, SettingsError for samples that cannot be.
     """
 
     def __init__(
@@ -62,7 +68,12 @@ class VLM:
         features: FeatureStore | None = None,
         constrained: Task | None = None,
         distribution: bool = False,
+        samples: int = 0,
+        temperature: float = 1.0,
+        seed: int = 0,
     ) -> None:
+        if samples < 0 or not 0 < temperature < math.inf:
+            raise SettingsError(f"samples {samples} at temperature {temperature}: expected 0 or more, and a temperature above 0")
         self.name = name
         self.model = model
         self.encoder = encoder
@@ -70,6 +81,9 @@ class VLM:
         self.max_new_tokens = max_new_tokens
         self.features = features
         self.distribution = distribution
+        self.samples = samples
+        self.temperature = temperature
+        self.seed = seed
         self.constraint = None if constrained is None else self._hold_to(constrained)
 
     def __call__(self, records: Iterable[Record]) -> Iterator[Prediction]:
@@ -78,7 +92,7 @@ class VLM:
         while ahead := list(islice(stream, self.batch_size * AHEAD)):
             done: dict[int, Prediction] = {}
             told = 0
-            for places in self._batches(ahead):
+            for places in self.batches([self.length(record) for record in ahead]):
                 done |= zip(places, self._timed([ahead[place] for place in places]), strict=True)
                 while told in done:
                     yield done.pop(told)
@@ -106,21 +120,31 @@ class VLM:
     @torch.inference_mode()
     def answer_examples(self, records: Sequence[Record], examples: Sequence[Example]) -> list[Prediction]:
         """Answer prompts that are made already, of photos that need lie in no file: one batch, `seconds` 0. The model is in eval mode."""
-        tokenizer = self.encoder.processor.tokenizer
         held = self.constraint
         walks = [held.walk() if held and record.turns is None else None for record in records]
-        if not any(walks):
+        if not any(walks) and not self.samples:
             return [Prediction(record.id, text, 0.0) for record, text in zip(records, self._freely(examples), strict=True)]
-        batch = Batch(self.model, examples, walks, max_new_tokens=self.max_new_tokens, pad_id=tokenizer.pad_token_id)
-        said = batch.answer()
-        free = [text.strip() for text in tokenizer.batch_decode(said, skip_special_tokens=True)]
-        texts = [held.text(one) if held and walk else own for one, walk, own in zip(said, walks, free, strict=True)]
+        pad_id = self.encoder.processor.tokenizer.pad_token_id
+        batch = Batch(self.model, examples, walks, max_new_tokens=self.max_new_tokens, pad_id=pad_id)
+        texts = self._texts(batch.answer(), walks)
         found = [Prediction(record.id, text, 0.0) for record, text in zip(records, texts, strict=True)]
-        if not self.distribution:
-            return found
-        assert held is not None
-        values = likely(batch, held, [text if walk else None for text, walk in zip(texts, walks, strict=True)])
-        return [_with_values(one, own, held.task) for one, own in zip(found, values, strict=True)]
+        if self.distribution and held:
+            values = likely(batch, held, [text if walk else None for text, walk in zip(texts, walks, strict=True)])
+            found = [_with_values(one, own, held.task) for one, own in zip(found, values, strict=True)]
+        return self._with_samples(batch, walks, found) if self.samples else found
+
+    def _texts(self, said: Sequence[Sequence[int]], walks: Sequence[Walk | None]) -> list[str]:
+        held = self.constraint
+        free: list[str] = self.encoder.processor.tokenizer.batch_decode(said, skip_special_tokens=True)
+        return [held.text(one) if held and walk else own.strip() for one, walk, own in zip(said, walks, free, strict=True)]
+
+    def _with_samples(self, batch: Batch, walks: Sequence[Walk | None], found: Sequence[Prediction]) -> list[Prediction]:
+        held, many = self.constraint, range(self.samples)
+        new = [[held.walk() if held and walk else None for _ in many] for walk in walks]
+        rngs = [[source(self.seed, one.record_id, number) for number in many] for one in found]
+        said = sample(batch, new, rngs, self.temperature)
+        told = [replace(one, samples=tuple(self._texts(own, ways))) for one, own, ways in zip(found, said, new, strict=True)]
+        return [told_by_samples(self.encoder.task, one) for one in told]
 
     def _freely(self, examples: Sequence[Example]) -> list[str]:
         """The library's own loop, a tenth faster than ours on a CPU where nothing is forced."""
@@ -132,12 +156,11 @@ class VLM:
         new = ids[:, batch["input_ids"].shape[1] :]
         return [text.strip() for text in tokenizer.batch_decode(new, skip_special_tokens=True)]
 
-    def _batches(self, records: Sequence[Record]) -> Iterator[list[int]]:
-        """Places of records that are answered together, of like lengths; one whose rope factors may change is answered alone."""
-        lengths = [self._length(record) for record in records]
+    def batches(self, lengths: Sequence[int]) -> Iterator[list[int]]:
+        """Places of prompts that are answered together, of like lengths; one whose rope factors may change is answered alone."""
         border = rope_border(self.model)
         batch: list[int] = []
-        for place in sorted(range(len(records)), key=lengths.__getitem__):
+        for place in sorted(range(len(lengths)), key=lengths.__getitem__):
             if border is not None and lengths[place] + self.max_new_tokens > border:
                 yield [place]
                 continue
@@ -148,7 +171,8 @@ class VLM:
         if batch:
             yield batch
 
-    def _length(self, record: Record) -> int:
+    def length(self, record: Record) -> int:
+        """Tokens of a record's prompt; no photo is opened where the sizes are known. Raises PhotoError."""
         return len(self.encoder.prompt_ids(record, [plan.num_tokens for plan in self.encoder.tilings(record)]))
 
     def _hold_to(self, task: Task) -> Constraint:
@@ -216,16 +240,21 @@ def load_run(
     batch_size: int = 16,
     max_new_tokens: int = 160,
     keep_features: bool = False,
-    constrained: bool = True,
+    constrained: bool | Task = True,
     free_categories: bool = False,
     distribution: bool = False,
+    samples: int = 0,
+    seed: int = 0,
+    dtype: str | None = None,
 ) -> VLM:
     """The tuned model of a run folder, ready to answer. Raises RunError when the folder is no finished run.
 
     Features that the training kept are used; with `keep_features` those of further photos are kept beside them. `constrained` holds
-    answers to the task, and open categories to those of the train records unless there are `free_categories`.
+    answers to the task, and open categories to those of the train records unless there are `free_categories`; a task is taken as it is.
+    `dtype`: the run's own when left out. The rest as in `VLM`.
     """
     about = read_run(run)
+    about |= {} if dtype is None else {"dtype": dtype}
     keep_freed_memory()
     if about["method"] == "lora":
         from peft import PeftModel
@@ -238,6 +267,8 @@ def load_run(
     else:
         model, processor = load_base(str(run), dtype=about["dtype"], attn_implementation=about["attn_implementation"])
     task = Task.from_dict(about["task"], where=run / "run.json")
+    if constrained is True:
+        constrained = held_to(about, task, free_categories)
     encoder = Encoder(processor, task)
     return VLM(
         model.eval(),
@@ -246,12 +277,14 @@ def load_run(
         max_new_tokens=max_new_tokens,
         name=run.name,
         features=_kept_features(about, model, encoder, keep_features),
-        constrained=_held(about, task, free_categories) if constrained else None,
+        constrained=constrained or None,
         distribution=distribution,
+        samples=samples,
+        seed=seed,
     )
 
 
-def _held(about: dict[str, Any], task: Task, free_categories: bool) -> Task:
+def held_to(about: dict[str, Any], task: Task, free_categories: bool) -> Task:
     """The task with the categories that answers are held to: its own choices, else those of the records it was trained on."""
     if free_categories:
         return task.without_choices()

@@ -41,6 +41,7 @@ class Trainer:
         order: of the train records. out: the run folder. track: what hears the figures. spread: the processes.
         answering: answers validation photos at each evaluation.
         features: gives the vision tower's output of a record; None opens its photos.
+        frozen: fingerprint of the weights that are not trained, see `frozen`.
     """
 
     def __init__(
@@ -58,7 +59,9 @@ class Trainer:
         spread: Alone,
         answering: Answering,
         features: Features | None = None,
+        frozen: str = "",
     ) -> None:
+        self.frozen = frozen
         self.model, self.optimizer, self.order, self.settings = model, optimizer, order, settings
         self.out, self.track, self.spread, self.answering = out, track, spread, answering
         self.total = settings.max_steps if settings.max_steps > 0 else order.total(settings.num_train_epochs)
@@ -205,6 +208,7 @@ class Trainer:
             "scaler": self.stepper.scaler.state_dict(),
             "track": self.track.state(),
             "order": self.account,
+            "frozen": self.frozen,
         }
         write_checkpoint(self.out, Checkpoint(self.step, to_cpu(weights), optimizer, state))
         forget_checkpoints(self.out, self.settings.save_total_limit)
@@ -212,9 +216,14 @@ class Trainer:
     def load(self, folder: Path) -> None:
         """Go on from a checkpoint that `claim` found whole; the main process reads it.
 
-        Raises RunError when it is of another order, or trains other tensors.
+        Raises RunError when it is of another order or another base model, or trains other tensors.
         """
         state = self.spread.first(lambda: dict(read_state(folder)))
+        if state.get("frozen", self.frozen) != self.frozen:
+            raise RunError(
+                f"{folder} was trained over other frozen weights than {self.settings.model} has now: give the model that the training "
+                "began with, or train anew with --overwrite"
+            )
         then = state["order"]
         if changed := [f"{name} {then.get(name)} -> {now}" for name, now in self.account.items() if then.get(name) != now]:
             raise RunError(

@@ -31,6 +31,7 @@ from .compile import as_it_is
 from .doctor import demand, examine, show
 from .features import open_features, reader
 from .folder import Claim, claim, how_to_go_on
+from .frozen import frozen_fingerprint
 from .limits import check_limits
 from .loop import Trainer
 from .optimizer import make_optimizer
@@ -89,6 +90,7 @@ def _train(settings: TrainSettings, dataset: Dataset, parts: Parts, spread: Alon
     if settings.doctor and taken.checkpoint is None:
         _examine(settings, model, encoder, train, spread)
     store = open_features(settings, dataset, model, encoder, [*train, *validation], spread, _passes(settings, order))
+    frozen = frozen_fingerprint(model)
     wrapped = spread.wrap(model)
     optimizer = make_optimizer(wrapped, settings)
     wrapped = spread.join(wrapped, optimizer)
@@ -112,6 +114,7 @@ def _train(settings: TrainSettings, dataset: Dataset, parts: Parts, spread: Alon
             spread=spread,
             answering=Answering(track, vlm, validation[: settings.eval_records], dataset.folder, spread),
             features=None if store is None else reader(store, spread),
+            frozen=frozen,
         )
         if taken.checkpoint is not None:
             trainer.load(taken.checkpoint)

@@ -67,10 +67,14 @@ class Home:
             if _WEB.match(name):
                 return RemotePhoto(name)
             raise PhotoError("bad_address", f"expected a path or an http(s) URL, found {shown(name)}")
+        return self.file_named(name.replace("\\", "/"))
+
+    def file_named(self, name: str) -> LocalPhoto:
+        """The file of this very name in the folder, whatever signs are in it. Raises PhotoError with code missing or outside."""
         if len(name) > MAX_PATH:
             raise PhotoError("missing", f"{shown(name)} is no path: {len(name)} characters, expected at most {MAX_PATH}")
         try:
-            path = self._lies_at(name.replace("\\", "/"))
+            path = self._lies_at(name)
         except (OSError, ValueError, RuntimeError) as problem:  # a NUL, a name too long, links in a circle
             raise PhotoError("missing", f"{shown(name)} is no path: {problem}") from problem
         if path is None:

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from ...errors import DataError, SettingsError
-from ...task import Task
+from ...task import Field, Task
 from ..sources import Source
 from .cells import shown
 
@@ -52,29 +52,31 @@ class Columns:
     currency: str | None = None
 
     @classmethod
-    def of(cls, source: Source, task: Task, chosen: Mapping[str, str] | None) -> Columns:
+    def of(cls, source: Source, task: Task, chosen: Mapping[str, str] | None, fields: Iterable[Field] | None = None) -> Columns:
         """The user's choice over the defaults: a field's column has its name, see PHOTO_COLUMNS and so on for the roles.
 
         The usual names of the photo's column are known however they are written: `Image Src` is image_src. An empty name
-        ("") switches a role's default off. Raises SettingsError for a choice of something that the task has not,
-        DataError for a column that the source has not, or one whose name says another currency than the field's unit.
+        ("") switches a role's default off. `fields` are those of the task's that are read, all when left out. Raises SettingsError
+        for a choice of something that the task has not, DataError for a column that the source has not, or one whose name says
+        another currency than the field's unit.
         """
         chosen = dict(chosen or {})
-        names = [one.name for one in task.fields]
+        own_fields = task.fields if fields is None else tuple(fields)
+        names = [one.name for one in own_fields]
         if taken := sorted(set(names) & set(ROLES)):
             raise SettingsError(f"the task has a field named {taken[0]!r}, a word that --columns needs: name the field otherwise")
         for key, column in chosen.items():
             _check_choice(source, names, key, column)
         _need_fields(source, names, chosen)
-        fields = {name: chosen.get(name, name) for name in names}
-        for one in task.fields:
-            _need_currency(source, fields[one.name], one.unit)
+        columns = {name: chosen.get(name, name) for name in names}
+        for one in own_fields:
+            _need_currency(source, columns[one.name], one.unit)
         defaults = {"id": ("id",), "group": GROUP_COLUMNS, "split": (), "currency": CURRENCY_COLUMNS}
         roles: dict[str, Any] = {"photo": chosen.get("photo") or _photo_column(source)}
         for role, usual in defaults.items():
             own = (source.defaults[role],) if role in source.defaults else usual
             roles[role] = chosen.get(role, next((name for name in own if name in source.columns), None)) or None
-        return cls(fields, **roles)
+        return cls(columns, **roles)
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)

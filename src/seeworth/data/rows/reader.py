@@ -57,13 +57,14 @@ class Draft:
 
 
 class RowReader:
-    """Reads rows of one source with one task."""
+    """Reads rows of one source with one task; `fields` are those of the task's that are read, all when left out."""
 
-    def __init__(self, source: Source, task: Task, columns: Columns) -> None:
+    def __init__(self, source: Source, task: Task, columns: Columns, fields: Iterable[Field] | None = None) -> None:
         self.task = task
+        self.fields = task.fields if fields is None else tuple(fields)
         self.columns = columns
         self.home = Home(source.photos)
-        self.formats = {one.name: self._format(source, columns.fields[one.name]) for one in task.fields if one.kind == "number"}
+        self.formats = {one.name: self._format(source, columns.fields[one.name]) for one in self.fields if one.kind == "number"}
         self.max_text = source.max_text
         self._others = _others(source.columns, columns)
         self._several = 0  # rows whose cell names several photos
@@ -86,7 +87,7 @@ class RowReader:
                 raise CellError(row.code, row.problem)
             if not name:
                 raise CellError("id_missing", f"expected an id in column {self.columns.id}, found an empty cell")
-            values: dict[str, Value] = {one.name: self._value(one, row) for one in self.task.fields}
+            values: dict[str, Value] = {one.name: self._value(one, row) for one in self.fields}
             values |= {other: clean_text(row.cells[column]) for column, other in self._others.items()}
             group = clean_text(row.cells[self.columns.group]) if self.columns.group else ""
             photo = None if row.photoless else self._address(row, cell)

@@ -1,0 +1,125 @@
+// Photos as the page holds them: read where the browser can, made smaller where the server's limits ask for it, and as data URIs.
+// Knows nothing of answers.
+
+import { Trouble } from "/page/api.js";
+
+const LONGEST = 2048; // pixels, of a photo that must be made smaller
+const THUMB = 720; // pixels, of what a card shows
+const QUALITY = 0.9;
+
+/** {blob: what is sent, thumb: Blob or null, width, height, smaller: whether it was scaled}. Raises Trouble for what cannot be sent. */
+export async function prepare(file, limits) {
+  if (!file.size) throw new Trouble("photo", "The file is empty.");
+  if (file.type && !file.type.startsWith("image/")) throw new Trouble("photo", `This is no photo but ${file.type}.`);
+  const bitmap = await decoded(file);
+  const heavy = file.size > (limits?.max_bytes ?? Infinity);
+  if (!bitmap) {
+    if (heavy) throw new Trouble("photo", `The file has ${megabytes(file.size)}, the server takes ${megabytes(limits.max_bytes)}, and this browser cannot open it to make it smaller.`);
+    return { blob: file, thumb: null, width: 0, height: 0, smaller: false };
+  }
+  try {
+    const { width, height } = bitmap;
+    const smaller = heavy || width * height > (limits?.max_pixels ?? Infinity);
+    const blob = smaller ? await within(bitmap, limits) : file;
+    return { blob, thumb: await jpeg(bitmap, THUMB, 0.85), width, height, smaller };
+  } finally {
+    bitmap.close();
+  }
+}
+
+/** The photo upright, as a bitmap, or null where this browser cannot open it. */
+async function decoded(blob) {
+  try {
+    return await createImageBitmap(blob, { imageOrientation: "from-image" });
+  } catch {
+    return null;
+  }
+}
+
+/** The longest side LONGEST, or less where the server takes fewer pixels or bytes. */
+async function within(bitmap, limits) {
+  const area = Math.sqrt((limits?.max_pixels ?? Infinity) / (bitmap.width * bitmap.height));
+  let side = Math.floor(Math.min(LONGEST, area * Math.max(bitmap.width, bitmap.height)));
+  for (;;) {
+    const blob = await jpeg(bitmap, side, QUALITY);
+    if (blob.size <= (limits?.max_bytes ?? Infinity) || side < 32) return blob;
+    side = Math.floor(side * 0.7);
+  }
+}
+
+/** A JPEG whose longest side is at most `side`, transparent parts on white. */
+function jpeg(bitmap, side, quality) {
+  const ratio = Math.min(1, side / Math.max(bitmap.width, bitmap.height));
+  const canvas = document.createElement("canvas");
+  canvas.width = Math.max(1, Math.round(bitmap.width * ratio));
+  canvas.height = Math.max(1, Math.round(bitmap.height * ratio));
+  const pen = canvas.getContext("2d");
+  pen.fillStyle = "#fff";
+  pen.fillRect(0, 0, canvas.width, canvas.height);
+  pen.imageSmoothingQuality = "high";
+  pen.drawImage(bitmap, 0, 0, canvas.width, canvas.height);
+  return new Promise((done, fail) => {
+    canvas.toBlob((blob) => (blob ? done(blob) : fail(new Trouble("photo", "This browser cannot save the photo."))), "image/jpeg", quality);
+  });
+}
+
+/** A still of a video as a JPEG file. */
+export async function still(video, name) {
+  const bitmap = await createImageBitmap(video);
+  try {
+    return new File([await jpeg(bitmap, Math.max(bitmap.width, bitmap.height), 0.92)], name, { type: "image/jpeg" });
+  } finally {
+    bitmap.close();
+  }
+}
+
+/** `data:image/...;base64,...` of at most `most` characters; made a smaller JPEG when it must. null where this browser cannot. */
+export async function dataUri(blob, most = Infinity) {
+  if ((blob.size * 4) / 3 + 64 <= most) return uri(blob);
+  const bitmap = await decoded(blob);
+  if (!bitmap) return null;
+  try {
+    for (let side = Math.min(LONGEST, Math.max(bitmap.width, bitmap.height)); side >= 32; side = Math.floor(side * 0.8)) {
+      const made = await uri(await jpeg(bitmap, side, QUALITY));
+      if (made.length <= most) return made;
+    }
+    return null;
+  } finally {
+    bitmap.close();
+  }
+}
+
+async function uri(blob) {
+  const type = /^image\/[\w.+-]+$/.test(blob.type) ? blob.type : "image/unknown"; // an import looks at the bytes, not at the name
+  const text = await new Promise((done, fail) => {
+    const reader = new FileReader();
+    reader.onload = () => done(reader.result);
+    reader.onerror = () => fail(new Trouble("photo", "The file is no longer there."));
+    reader.readAsDataURL(blob);
+  });
+  return `data:${type};base64,${text.slice(text.indexOf(",") + 1)}`;
+}
+
+/** All files of a drop or a paste, those in dropped folders too, in the order of their names. */
+export async function filesOf(transfer) {
+  const entries = [...(transfer.items ?? [])].map((one) => one.webkitGetAsEntry?.()).filter(Boolean);
+  if (!entries.some((one) => one.isDirectory)) return [...transfer.files];
+  return (await Promise.all(entries.map(walk))).flat();
+}
+
+async function walk(entry) {
+  if (entry.isFile) {
+    const file = await new Promise((done, fail) => entry.file(done, fail));
+    return entry.fullPath.lastIndexOf("/") > 0 && !file.type.startsWith("image/") ? [] : [file]; // a folder may hold other things too
+  }
+  const reader = entry.createReader(), found = [];
+  for (;;) {
+    const some = await new Promise((done, fail) => reader.readEntries(done, fail));
+    if (!some.length) break;
+    found.push(...some);
+  }
+  found.sort((a, b) => a.name.localeCompare(b.name, "en", { numeric: true }));
+  return (await Promise.all(found.map(walk))).flat();
+}
+
+const megabytes = (bytes) => `${(bytes / 2 ** 20).toFixed(bytes < 2 ** 20 ? 2 : 1)} MB`;

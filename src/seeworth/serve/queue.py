@@ -1,0 +1,158 @@
+"""The counter before the model: how many are let in, how long they may wait, and who is told that there is no room.
+
+Photos are opened and cut in threads beside the model's (`worker`), never in the event loop's. What is full says so at once: nothing waits
+without a bound. Knows nothing of HTTP but its refusals.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+import warnings
+from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager, contextmanager
+from typing import TypeVar
+
+from .metrics import Metrics
+from .refused import Refused, too_many
+from .worker import Job, Said, Work, Worker
+
+T = TypeVar("T")
+MOST_CALLS = 4  # similar photos and occlusions that wait
+
+
+class Queue:
+    """Lets photos in and answers out.
+
+    Args:
+        size: most photos taken and not answered yet. timeout: seconds that a request may take. photo_threads: that open photos.
+    """
+
+    def __init__(self, worker: Worker, metrics: Metrics, *, size: int, timeout: float, photo_threads: int) -> None:
+        self.worker = worker
+        self.metrics = metrics
+        self.size = size
+        self.timeout = timeout
+        self.waiting = 0
+        self.calls = 0
+        self.draining = False
+        self._pool = ThreadPoolExecutor(photo_threads, thread_name_prefix="photo")
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """The model's thread and those of photos are there inside. Opening a photo sets warning filters, which threads share: they are put
+        back when all are done."""
+        with warnings.catch_warnings(action="ignore"):
+            self.worker.start()
+            try:
+                yield
+            finally:
+                self.draining = True
+                self.worker.stop()
+                self._pool.shutdown(cancel_futures=True)
+
+    @asynccontextmanager
+    async def admitted(self, photos: int) -> AsyncIterator[None]:
+        """Room for so many photos (or chats), within the deadline. Raises Refused when there is none, or the time is over."""
+        if self.draining or not self.worker.alive:
+            raise Refused(503, "stopping", "the server is being stopped: ask another one", headers={"Retry-After": "5"})
+        if self.waiting + photos > self.size:
+            raise too_many(self.patience(), f"{self.waiting} photos wait already, the most is {self.size}: come back later")
+        self._count(photos)
+        try:
+            async with asyncio.timeout(self.timeout):
+                yield
+        except TimeoutError as problem:
+            raise Refused(504, "timeout", f"no answer within {self.timeout:g} seconds: the server has too much to do") from problem
+        finally:
+            self._count(-photos)
+
+    def _count(self, photos: int) -> None:
+        self.waiting += photos
+        self.metrics.waiting.set(self.waiting)
+
+    def patience(self) -> int:
+        """Whole seconds until about half of what waits is answered, 1 to 60."""
+        return min(max(math.ceil(self.waiting * self.worker.seconds_each / 2), 1), 60)
+
+    async def in_thread(self, work: Callable[[], T]) -> T:
+        """Do something beside the event loop."""
+        return await asyncio.get_running_loop().run_in_executor(self._pool, work)
+
+    async def answer(self, make: Callable[[], Work], *, heard: Callable[[list[int]], None] | None = None) -> Said:
+        """The answer to what `make`, called in a photo thread, makes; `heard` is told of its tokens. Raises what `make` raises."""
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[Said] = loop.create_future()
+        entered, deadline = time.perf_counter(), time.monotonic() + self.timeout
+        wanted: list[Job] = []
+        gone = False
+
+        def finish(result: Said | Exception) -> None:
+            loop.call_soon_threadsafe(_settle, future, result)
+
+        def tell(said: list[int]) -> None:
+            loop.call_soon_threadsafe(heard or _nobody, said)
+
+        def prepare() -> None:
+            job = None
+            try:
+                self.worker.wait_for_room()
+                if not gone:
+                    job = Job(make(), deadline, finish, None if heard is None else tell, entered)
+                    wanted.append(job)
+                    job.gone = gone
+            finally:
+                self.worker.arrived(job)
+
+        self.worker.coming()
+        try:
+            await self._prepared(prepare)
+            return await future
+        finally:
+            gone = True
+            for job in wanted:
+                job.gone = True
+
+    async def _prepared(self, prepare: Callable[[], None]) -> None:
+        """Run in a photo thread, whatever becomes of the one who waits for it: it must tell the worker that it is done."""
+        future = asyncio.get_running_loop().run_in_executor(self._pool, prepare)
+        future.add_done_callback(lambda done: done.cancelled() or done.exception())  # nobody may be there to hear of it
+        await asyncio.shield(future)
+
+    async def call(self, work: Callable[[], T]) -> T:
+        """Do something with the model in its thread; bounded as answers are."""
+        if self.calls >= MOST_CALLS:
+            raise too_many(self.patience(), f"{self.calls} such questions wait already: come back later")
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[T] = loop.create_future()
+
+        def run() -> None:
+            if future.cancelled():
+                return
+            try:
+                result: T | Exception = work()
+            except Exception as problem:
+                result = problem
+            loop.call_soon_threadsafe(_settle, future, result)
+
+        self.calls += 1
+        try:
+            self.worker.call(run)
+            return await future
+        finally:
+            self.calls -= 1
+
+
+def _settle(future: asyncio.Future[T], result: T | Exception) -> None:
+    if future.done():
+        return
+    if isinstance(result, Exception):
+        future.set_exception(result)
+    else:
+        future.set_result(result)
+
+
+def _nobody(said: list[int]) -> None:
+    """Nobody listens."""

@@ -44,3 +44,4 @@ soak: $(INSTALLED)  ## the long proofs, hours of what `make test` shows in secon
 	$(BIN)/python tests/soak/kill_predict.py --kills 40
 	$(BIN)/python tests/soak/fuzz_photos.py 10000
 	$(BIN)/python tests/soak/fuzz_serve.py 10000
+	$(BIN)/python tests/soak/many_records.py

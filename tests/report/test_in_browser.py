@@ -1,4 +1,4 @@
-"""The page as a person meets it, in headless Chromium: nothing acts, nothing is fetched, everything can be reached, on any screen and on paper."""
+"""The page as a person meets it, in headless Chromium: nothing acts, nothing is fetched, all can be reached, on paper too."""
 
 from __future__ import annotations
 

@@ -111,7 +111,8 @@ def evaluate(
 
 def _leaks(records: Sequence[Record], train: Sequence[Record]) -> dict[str, Any]:
     pairs = leaked(records, train)
-    return {"train": len(train), **{what: {"count": len(one), "pairs": [list(pair) for pair in one[:PAIRS]]} for what, one in pairs.items()}}
+    found = {what: {"count": len(one), "pairs": [list(pair) for pair in one[:PAIRS]]} for what, one in pairs.items()}
+    return {"train": len(train), **found}
 
 
 def _with_certainty(one: Score, certainty: Mapping[str, Mapping[str, float]]) -> dict[str, Any]:

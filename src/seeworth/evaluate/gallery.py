@@ -101,7 +101,7 @@ def unsure(marks: Sequence[Score], predictions: Mapping[str, Prediction], own: I
 
 
 def told(task: Task, prediction: Prediction) -> dict[str, dict[str, float]]:
-    """Field -> what the predictor says of its certainty: `confidence`, 0..1, of a category; ends `low`, `high` of its own 90 % of a number."""
+    """Field -> how sure the predictor says it is: of a category its `confidence`, 0..1; of a number `low` and `high`, its own 90 %."""
     found: dict[str, dict[str, float]] = {}
     for one in task.answer_fields:
         if one.kind == "category" and (p := confidence_of(prediction, one.name)) is not None:
@@ -140,8 +140,8 @@ def _surprises(one: Field, sure: Sequence[tuple[Score, float]], scale: Scale) ->
         off = residual(float(found.truth), float(found.answer), scale)
         times = math.inf if certain == 0 < off else off / certain if off else 0.0
         if times > 1:
-            far = f"{figure(times)} times as far off as" if math.isfinite(times) else "off, beyond"
-            yield times, mark.record_id, f"{one.name}: {far} its own 90 % interval reaches"
+            far = f"{figure(times)} times as far off as its own 90 % interval reaches"
+            yield times, mark.record_id, f"{one.name}: {far if math.isfinite(times) else 'off, though its own 90 % interval is one value'}"
 
 
 def _doubt(one: Field, prediction: Prediction, scale: Scale) -> float:

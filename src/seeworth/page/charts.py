@@ -185,9 +185,14 @@ def heatmap(rows: Sequence[str], columns: Sequence[str], counts: Sequence[Sequen
             _n(room - 6), _n(y + cell * 0.66), _short(row), row))
         total = sum(numbers) or 1
         for i, count in enumerate(numbers):
-            words = f"{row} answered {columns[i]}: {count} of {total}"
+            words = f"{isolated(row)} answered {isolated(columns[i])}: {count} of {total}"
             parts.append(_cell(room + cell * i, y, cell, count, count / total, words, row == columns[i]))
-    return _svg(title, over + cell * len(rows) + 6, parts, width=room + cell * len(columns) + 40)
+    return _svg(title, over + cell * len(rows) + 6, parts, width=room + cell * len(columns) + 40, times=1.35)
+
+
+def isolated(words: str) -> str:
+    """Words of data within a mark's words: whatever direction they are written in, the rest keeps its own (Unicode's isolates)."""
+    return f"\u2068{words}\u2069"
 
 
 def _cell(x: float, y: float, size: float, count: int, share: float, words: str, right: bool) -> Markup:
@@ -267,8 +272,10 @@ def _text(x: float, y: float, words: str, kind: str, anchor: str = "start") -> M
     return Markup('<text class="{}" text-anchor="{}" x="{}" y="{}">{}</text>').format(kind, anchor, _n(x), _n(y), words)
 
 
-def _svg(title: str, height: float, parts: Sequence[Markup], width: float = WIDTH) -> Markup:
-    head = Markup('<svg role="img" aria-label="{}" viewBox="0 0 {} {}">').format(title, _n(width), _n(height))
+def _svg(title: str, height: float, parts: Sequence[Markup], width: float = WIDTH, times: float | None = None) -> Markup:
+    """`times`: pixels a unit where there is room; a chart without it is as wide as its place."""
+    own = Markup() if times is None else Markup(' width="{}"').format(_n(width * times))
+    head = Markup('<svg role="img" aria-label="{}" viewBox="0 0 {} {}"{}>').format(title, _n(width), _n(height), own)
     return head + Markup("").join(parts) + Markup("</svg>")
 
 

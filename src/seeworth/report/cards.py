@@ -84,22 +84,19 @@ _UNKNOWN = {
 }
 
 
+def bare(record: str, photo: Any, badness: float) -> dict[str, Any]:
+    """A card that says no more than which record it is; whoever draws it adds to it."""
+    empty: dict[str, Any] = {"notes": [], "looks": [], "fields": [], "words": [], "summary": "", "problems": []}
+    return {"id": record, "alt": f"Photo of record {record}", "photo": photo, "badness": badness, **empty}
+
+
 def card(score: Content, units: Mapping[str, str], photo: Any, notes: Sequence[str], seen: Content | None) -> dict[str, Any]:
-    """A card of one answer: its photo, with what the answer hangs on where that was `seen`, what was read beside what is true, the words."""
+    """A card of one answer: its photo, with its map where there is one (`seen`), what was read beside what is true, and the words."""
     fields = [_field(name, data, units.get(name, "")) for name, data in score["fields"].items()]
-    first = fields[0]
-    return {
-        "id": score["record_id"],
-        "alt": f"Photo of record {score['record_id']}, true {first['name']}: {first['lines'][0]['words']}",
-        "photo": photo,
-        "notes": list(notes),
-        "looks": looks.maps(seen, photo),
-        "badness": score["badness"],
-        "fields": fields,
-        "words": [score["text"]],
-        "summary": WORDS,
-        "problems": score["problems"],
-    }
+    alt = f"Photo of record {score['record_id']}, true {fields[0]['name']}: {fields[0]['lines'][0]['words']}"
+    said = {"fields": fields, "words": [score["text"]], "summary": WORDS, "problems": score["problems"]}
+    about = bare(score["record_id"], photo, score["badness"])
+    return about | said | {"alt": alt, "notes": list(notes), "looks": looks.maps(seen, photo)}
 
 
 def units_of(content: Content) -> dict[str, str]:
@@ -133,4 +130,5 @@ def _field(name: str, data: Content, unit: str) -> dict[str, Any]:
     said: Sequence[tuple[str, str | None]] = [("true", found["truth"])]
     if not found["right"]:
         said = [*said, ("read", found["answer"])]
-    return {"name": name, "right": found["right"], "off": "" if found["right"] else found["off"], "near": found["near"], "lines": lines(*said)}
+    off = "" if found["right"] else found["off"]
+    return {"name": name, "right": found["right"], "off": off, "near": found["near"], "lines": lines(*said)}

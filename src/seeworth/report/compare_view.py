@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any, TypeAlias
 
 from ..evaluate.compare import difference_words
-from .cards import Thumbnails, lines
+from .cards import Thumbnails, bare, lines
 from .cell import cell
 
 Content: TypeAlias = Mapping[str, Any]
@@ -55,5 +55,5 @@ def _card(one: Content, photo: Any, badness: float) -> dict[str, Any]:
         for name, data in one["fields"].items()
         if data["ours"] != data["other"]
     ]
-    about = {"id": one["record_id"], "alt": f"Photo of record {one['record_id']}", "photo": photo, "notes": [], "looks": [], "badness": badness}
-    return {**about, "fields": fields, "words": [one["ours"], one["other"]], "summary": "The words of both", "problems": []}
+    words = [one["ours"], one["other"]]
+    return bare(one["record_id"], photo, badness) | {"fields": fields, "words": words, "summary": "The words of both"}

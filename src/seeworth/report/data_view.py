@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, TypeAlias
 
-from .cards import Thumbnails, lines
+from .cards import Thumbnails, bare, lines
 
 Content: TypeAlias = Mapping[str, Any]
 
@@ -16,16 +16,16 @@ Content: TypeAlias = Mapping[str, Any]
 def leaks(content: Content, photos: Thumbnails) -> dict[str, Any]:
     """What was looked for and found, in a sentence with its tone, and cards of the first leaking records."""
     data = content.get("leaks")
-    about = content["data"]
+    records = f"{content['data']['records']:,} {content['data']['split']} records"
     if data is None:
         text = "No train records were at hand, so nothing is known of leaks."
         return {"tone": "mixed", "text": text, "cards": []}
     counts = [data[what]["count"] for what in ("photo", "group")]
     if not any(counts):
-        text = f"None of {about['records']:,} {about['split']} records has its photo or its group in common with one of {data['train']:,} train records."
+        text = f"None of {records} shares its photo or its group with one of {data['train']:,} train records."
         return {"tone": "good", "text": text, "cards": []}
     text = (
-        f"Of {about['records']:,} {about['split']} records {counts[0]:,} have the photo of a train record and {counts[1]:,} its group "
+        f"Of {records} {counts[0]:,} have the photo of a train record and {counts[1]:,} its group "
         f"({data['train']:,} train records): their figures are no measurement."
     )
     badness = {score["record_id"]: score["badness"] for score in content["scores"]}
@@ -41,5 +41,4 @@ def _card(record: str, found: Mapping[str, str], photo: Any, badness: float) -> 
         {"name": f"the same {what}", "right": False, "off": "leak", "near": False, "lines": lines(("train record", other))}
         for what, other in found.items()
     ]
-    about = {"id": record, "alt": f"Photo of record {record}", "photo": photo, "notes": [], "looks": [], "badness": badness}
-    return {**about, "fields": fields, "words": [], "summary": "", "problems": []}
+    return bare(record, photo, badness) | {"fields": fields}

@@ -14,6 +14,7 @@ from markupsafe import Markup
 
 from ..errors import RunError
 from ..evaluate.words import figure
+from ..page.charts import isolated
 
 Content: TypeAlias = Mapping[str, Any]
 
@@ -49,22 +50,20 @@ def _map(field: str, grid: Sequence[Sequence[float | None]], category: bool, wid
     words = f"{field}: no number was read"
     if known:
         words = f"{field}: {_moves(most[1], category)} where row {most[2] + 1}, column {most[3] + 1} is covered, the most of all"
-    cells = [
-        {"x": x, "y": y, "kind": "down" if (value > 0) == category else "up", "opacity": STRONG * size / max(most[0], FAINT), "value": value}
-        for size, value, y, x in known
-        if size
-    ]
-    drawn = Markup("").join(_cell(field, one, category, width / len(grid[0]), height / len(grid)) for one in cells)
+    scale = STRONG / max(most[0], FAINT)
+    wide, high = width / len(grid[0]), height / len(grid)
+    drawn = Markup("").join(_cell(field, x, y, value, category, scale, wide, high) for size, value, y, x in known if size)
     label = f"{field}: what moves when a part of the photo is covered"
     chart = Markup('<svg class="looks" role="img" aria-label="{}" viewBox="0 0 {} {}" data-field="{}">{}</svg>')
     return {"field": field, "chart": chart.format(label, width, height, field, drawn), "words": words, "rows": list(_rows(grid, category))}
 
 
-def _cell(field: str, one: Mapping[str, Any], category: bool, wide: float, high: float) -> Markup:
-    words = f"{field}, row {one['y'] + 1}, column {one['x'] + 1} covered: {_moves(one['value'], category)}"
-    place = (f"{part:.1f}" for part in (one["x"] * wide, one["y"] * high, wide, high))
+def _cell(field: str, x: int, y: int, value: float, category: bool, scale: float, wide: float, high: float) -> Markup:
+    words = f"{isolated(field)}, row {y + 1}, column {x + 1} covered: {_moves(value, category)}"
+    kind = "down" if (value > 0) == category else "up"
+    place = (f"{part:.1f}" for part in (x * wide, y * high, wide, high))
     return Markup('<rect class="look {}" fill-opacity="{:.2f}" x="{}" y="{}" width="{}" height="{}"><title>{}</title></rect>').format(
-        one["kind"], one["opacity"], *place, words
+        kind, abs(value) * scale, *place, words
     )
 
 

@@ -59,7 +59,8 @@ def skill_rows(content: Content) -> list[dict[str, Any]]:
             value = "none" if math.isnan(skill.value) else f"{skill.value:.2f}"
             ends = "no interval" if math.isnan(skill.low) else f"{skill.low:.2f} to {skill.high:.2f}"
             tone = {1: "good", 0: "mixed", -1: "bad"}[data["outcome"]]
-            cells = {"value": value, "interval": ends, "n": skill.n, "raw": data["skill"]["value"], "outcome": words[data["outcome"]], "tone": tone}
+            told = {"raw": data["skill"]["value"], "outcome": words[data["outcome"]], "tone": tone}
+            cells = {"value": value, "interval": ends, "n": skill.n, **told}
             rows.append({"name": name, "best": name == one["best"], **cells})
         if rows:
             found.append({"figure": figure_name, "label": content["figures"][figure_name]["label"], "rows": rows})
@@ -229,12 +230,7 @@ def _mistakes(pairs: Sequence[Sequence[Any]]) -> list[dict[str, Any]]:
 
 def _pair(score: Content, field: Content, unit: str) -> str:
     truth, answer = (number(float(field[key]), unit) for key in ("truth", "answer"))
-    return f"{isolated(score['record_id'])}: true {truth}, read {answer}"
-
-
-def isolated(words: str) -> str:
-    """Words of data within a sentence of ours: whatever direction they are written in, the rest keeps its own."""
-    return f"\u2068{words}\u2069"
+    return f"{charts.isolated(score['record_id'])}: true {truth}, read {answer}"
 
 
 def _read_log(path: Path) -> list[dict[str, Any]]:

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from grain import grain
 from seeworth.encode import IGNORED, Encoder, Example, collate
 from seeworth.errors import DataError, PhotoError
 from seeworth.phi3v import Phi3VProcessor
@@ -47,7 +48,7 @@ def encoder(processor: Phi3VProcessor) -> Encoder:
 def paths(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     folder = tmp_path_factory.mktemp("photos")
     for number, size in enumerate(SIZES):
-        Image.effect_noise(size, 60).convert("RGB").save(folder / f"{number}.png")
+        grain(size, 60, number).convert("RGB").save(folder / f"{number}.png")
     return [folder / f"{number}.png" for number in range(len(SIZES))]
 
 

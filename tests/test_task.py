@@ -274,7 +274,9 @@ def test_a_file_that_is_no_task_is_told_with_its_name_in_one_line(tmp_path: Path
 
 
 @given(st.text(alphabet="ab, ", max_size=12), st.sampled_from([", ", "b", "ab ", "", " a"]), st.integers(0, 4), st.booleans())
-def test_a_literal_is_found_in_words_without_a_backslash_where_the_slow_way_finds_it(text: str, literal: str, start: int, at_end: bool) -> None:
+def test_a_literal_is_found_in_words_without_a_backslash_where_the_slow_way_finds_it(
+    text: str, literal: str, start: int, at_end: bool
+) -> None:
     """A backslash in front, behind which the search starts, makes `_find` look at each place."""
     quick = _find(text, literal, start, at_end)
     slow = _find("\\\\" + text, literal, start + 2, at_end)

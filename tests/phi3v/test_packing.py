@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 import torch
-from PIL import Image
 from torch import Tensor
 from transformers import AttentionInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.modeling_flash_attention_utils import _flash_attention_forward
 
+from grain import grain
 from seeworth.encode import Encoder, Example, collate
 from seeworth.phi3v import Phi3VConfig, Phi3VForCausalLM
 from seeworth.phi3v.configuration import Phi3VError
@@ -38,7 +38,7 @@ def examples(made: tuple[Phi3VForCausalLM, Encoder], tmp_path_factory: pytest.Te
     folder = tmp_path_factory.mktemp("photos")
     paths = [folder / f"{number}.png" for number in range(2)]
     for path, size in zip(paths, [(60, 90), (200, 100)], strict=True):
-        Image.effect_noise(size, 80).convert("RGB").save(path)
+        grain(size, 80, path.name).convert("RGB").save(path)
     talk = (
         Turn("user", (0, "or", 1)), Turn("assistant", ("a bag",)), Turn("user", ("and?",)), Turn("assistant", ("a coat and a bag",)),
     )  # fmt: skip

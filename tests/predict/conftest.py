@@ -11,6 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
+from grain import grain
 from seeworth.encode import Encoder, collate
 from seeworth.phi3v.tiny import make_tiny
 from seeworth.record import Record
@@ -53,6 +54,6 @@ def _record(number: int, folder: Path) -> Record:
     category = list(COLOURS)[number % len(COLOURS)]
     size = ((60, 60), (120, 60), (60, 110))[number % 3]
     path = folder / f"{number}.png"
-    Image.blend(Image.effect_noise(size, 60).convert("RGB"), Image.new("RGB", size, COLOURS[category]), 0.6).save(path)
+    Image.blend(grain(size, 60, number).convert("RGB"), Image.new("RGB", size, COLOURS[category]), 0.6).save(path)
     values = {"title": f"Fine {category[:-1]} No {number}", "category3_code": category, "full_price": Decimal(100 + 37 * number % 900)}
     return Record(str(number), path, values, str(number))

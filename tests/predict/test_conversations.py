@@ -14,6 +14,7 @@ import torch
 from PIL import Image
 from rich.console import Console
 
+from grain import grain
 from seeworth.data.ablate import blank, swap
 from seeworth.data.dataset import Dataset
 from seeworth.data.photo.decode import photo_size
@@ -38,7 +39,7 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
     folder = tmp_path_factory.mktemp("talks")
 
     def draw(hue: str, name: str) -> str:
-        noise = Image.effect_noise((90, 60 if hue == "red" else 90), 40).convert("RGB")
+        noise = grain((90, 60 if hue == "red" else 90), 40, name).convert("RGB")
         Image.blend(noise, Image.new("RGB", noise.size, hue), 0.7).save(folder / name)
         return name
 

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from grain import grain
 from seeworth.data.photo.decode import open_photo
 from seeworth.encode import Encoder
 from seeworth.errors import SettingsError, TaskError
@@ -86,7 +87,7 @@ def test_a_photo_of_one_colour_hangs_on_none_of_its_parts_and_batches_do_not_mat
     plain = occlude(vlm, Image.new("RGB", (336, 336), (10, 200, 30)), rows=2, columns=2)
     assert all(abs(one or 0) < 1e-5 for grid in plain.changes.values() for row in grid for one in row)
     one_by_one = VLM(shop.model, shop.encoder, batch_size=1, constrained=shop.task, distribution=True)
-    photo = Image.effect_noise((120, 60), 90).convert("RGB")
+    photo = grain((120, 60), 90, "occlusion").convert("RGB")
     first, second = occlude(vlm, photo, rows=2, columns=2), occlude(one_by_one, photo, rows=2, columns=2)
     assert first.words == second.words
     for name, grid in first.changes.items():

@@ -9,6 +9,7 @@ from typing import Any
 from PIL import Image
 
 from browser import Window
+from grain import grain
 from serve.fake_api import COLOURS
 
 RED, BLUE, GREY, YELLOW = COLOURS["RED COATS"], COLOURS["BLUE HATS"], (120, 120, 120), (250, 240, 30)
@@ -23,7 +24,7 @@ def photo(colour: tuple[int, int, int], size: tuple[int, int] = (60, 80), kind: 
 def noise(size: tuple[int, int], kind: str = "PNG") -> bytes:
     """A photo that no format makes light."""
     buffer = io.BytesIO()
-    bands = [Image.effect_noise(size, 90) for _ in range(3)]
+    bands = [grain(size, 90, band) for band in range(3)]
     Image.merge("RGB", bands).save(buffer, kind, **({"quality": 95} if kind == "JPEG" else {"compress_level": 1}))
     return buffer.getvalue()
 

@@ -41,4 +41,5 @@ clean:  ## forget the demo and the virtual environment
 soak: $(INSTALLED)  ## the long proofs, hours of what `make test` shows in seconds
 	$(BIN)/python tests/soak/kill_import.py --kills 200
 	$(BIN)/python tests/soak/kill_train.py --kills 50
+	$(BIN)/python tests/soak/kill_predict.py --kills 40
 	$(BIN)/python tests/soak/fuzz_photos.py 10000

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from seeworth.errors import DataError, SettingsError
+from seeworth.errors import DataError, ModelError, SettingsError
 from seeworth.predict.inputs import Input
 from seeworth.predict.journal import Journal, part_of
 from seeworth.record import Record
@@ -144,6 +144,14 @@ def test_it_is_not_finished_while_lines_lack_and_none_is_taken_twice(tmp_path: P
         with pytest.raises(DataError, match="2 lines for 3 inputs"):
             journal.finish(tmp_path / "out.jsonl")
     assert not (tmp_path / "out.jsonl").exists()
+
+
+def test_a_number_that_is_none_is_told_and_not_written(tmp_path: Path) -> None:
+    with Journal.open(tmp_path / "p", ASKED) as journal:
+        journal.add(line(0))
+        with pytest.raises(ModelError, match="the answer to 'r1' holds NaN"):
+            journal.add(line(1) | {"confidence": {"price": float("nan")}})
+    assert (tmp_path / "p").read_bytes().count(b"\n") == 2
 
 
 def test_nothing_is_left_behind_where_nothing_was_done(tmp_path: Path) -> None:

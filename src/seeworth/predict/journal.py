@@ -23,7 +23,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import IO, Any
 
-from ..errors import DataError, SettingsError
+from ..errors import DataError, ModelError, SettingsError, told_as
 from .inputs import Input
 from .lines import NUMBER
 
@@ -104,11 +104,15 @@ class Journal:
         self.inputs = total
 
     def add(self, line: Mapping[str, Any]) -> None:
-        """Append the line of an input. Raises ValueError for one that is there already, DataError when the disk is full."""
+        """Append the line of an input.
+
+        Raises ValueError for one that is there already, DataError when the disk is full, ModelError for probabilities that are none.
+        """
         number = int(line[NUMBER])
         if self.has(number):
             raise ValueError(f"input {number} has a line already")
-        data = _text({NUMBER: number, **{key: one for key, one in line.items() if key != NUMBER}})
+        with told_as(ModelError, ValueError, where=f"the answer to {line['record_id']!r} holds NaN: does the model overflow?"):
+            data = _text({NUMBER: number, **{key: one for key, one in line.items() if key != NUMBER}})
         with _told(self.path, self):
             self._write(data)
         self._note(number, line)

@@ -135,7 +135,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         answer = over_vllm(*load(given.model, given.max_new_tokens), task, intervals)
         for line in answer(journal.marked(inputs)):
             journal.add(line)
-        journal.finish(inputs.total, given.output)
+        journal.finish(given.output)
     print(f"answered {inputs.total} inputs: {given.output}")
 
 

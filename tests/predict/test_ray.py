@@ -41,7 +41,7 @@ from seeworth.record import Record
 from seeworth.run_folder import write_run
 from seeworth.settings import PredictSettings
 
-LIMIT = 600  # seconds for all of Ray here (30 where nothing else runs), in place of a test that never ends
+LIMIT = 600  # seconds for all of Ray here, in place of a test that never ends
 STORE = 80 * 2**20  # bytes of each node's object store, near the least that Ray takes
 BATCH = 1  # so windows are of 8 inputs
 

@@ -42,3 +42,4 @@ soak: $(INSTALLED)  ## the long proofs, hours of what `make test` shows in secon
 	$(BIN)/python tests/soak/kill_import.py --kills 200
 	$(BIN)/python tests/soak/kill_train.py --kills 50
 	$(BIN)/python tests/soak/fuzz_photos.py 10000
+	$(BIN)/python tests/soak/fuzz_serve.py 10000

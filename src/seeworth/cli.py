@@ -27,8 +27,8 @@ VERBS: dict[str, tuple[type[Any], str, bool]] = {
     "predict": (s.PredictSettings, "seeworth.predict.run:run", True),
     "evaluate": (s.EvaluateSettings, "seeworth.report.run:evaluate_and_report", True),
     "report": (s.ReportSettings, "seeworth.report.run:run", True),
+    "serve": (s.ServeSettings, "seeworth.serve.start:run", True),
     "export": (s.ExportSettings, "seeworth.export.run:run", True),
-    "serve": (s.ServeSettings, "seeworth.serve.run:run", True),
     "demo": (s.DemoSettings, "seeworth.demo:run", False),
 }
 

@@ -1,10 +1,11 @@
 """The API that the page speaks to, played: answers by the photo's mean colour, at once, and faults on demand.
 
-It says what /work's `seeworth serve` says, in the same form, without a model; a test holds the two against each other.
+It says what `seeworth serve` says, in the same form, without a model; a test holds the two against each other.
 """
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hashlib
 import io
@@ -17,7 +18,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import seeworth.serve
 import uvicorn
 from PIL import Image, ImageOps
 from starlette.applications import Starlette
@@ -25,8 +25,16 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
 
+import seeworth.serve
+
 PAGE = Path(seeworth.serve.__file__).parent / "page"
-COLOURS = {"RED COATS": (200, 30, 30), "GREEN COATS": (30, 150, 40), "BLUE HATS": (30, 60, 200), "BLACK HATS": (15, 15, 15), "SHIRTS": (245, 245, 245)}
+COLOURS = {
+    "RED COATS": (200, 30, 30),
+    "GREEN COATS": (30, 150, 40),
+    "BLUE HATS": (30, 60, 200),
+    "BLACK HATS": (15, 15, 15),
+    "SHIRTS": (245, 245, 245),
+}
 PRICES = {"RED COATS": 1290.0, "GREEN COATS": 890.5, "BLUE HATS": 240.0, "BLACK HATS": 95.0, "SHIRTS": 310.0}
 PRODUCT = {
     "model": "autumn-run",
@@ -37,8 +45,10 @@ PRODUCT = {
         {"name": "category3_code", "kind": "category", "unit": None, "choices": list(COLOURS)},
         {"name": "full_price", "kind": "number", "unit": "USD", "choices": None},
     ],
+    "asks_for": [],
     "coverage": 0.9,
     "abstain_below": {"category3_code": 0.8},
+    "abstain_above": {},
     "limits": {"max_bytes": 400_000, "max_pixels": 4_000_000, "max_photos": 16},
     "views": {"similar": True, "occlusion": True},
 }
@@ -51,7 +61,9 @@ class FakeApi:
     Attributes:
         task: of /v1/task. title: of every answer. key: when it is not empty, it is asked for.
         faults: (status, headers, code, message), each answered to one predict, in turn, in place of an answer.
-        held: while it is set, predict waits. most: requests to predict at a time that were seen.
+        held: while it is set, predict waits. asked: paths, in turn.
+        sizes, weights, kinds, told: of each photo its pixels, bytes, format, and the words that came with it.
+        now, most: requests to predict under way, and the most at a time that were.
     """
 
     task: dict[str, Any] = field(default_factory=lambda: dict(PRODUCT))
@@ -62,9 +74,11 @@ class FakeApi:
     asked: list[str] = field(default_factory=list)
     sizes: list[tuple[int, int]] = field(default_factory=list)
     weights: list[int] = field(default_factory=list)
+    kinds: list[str] = field(default_factory=list)
+    told: list[dict[str, str]] = field(default_factory=list)
     most: int = 0
     address: str = ""
-    _now: int = 0
+    now: int = 0
 
     def app(self) -> Starlette:
         routes = [
@@ -80,7 +94,9 @@ class FakeApi:
     async def file(self, request: Request) -> Response:
         path = PAGE / request.path_params["name"]
         types = {".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
-        return FileResponse(path, media_type=types[path.suffix], headers=HEADERS) if path.is_file() else refusal(404, "not_found", "no such file")
+        if not path.is_file():
+            return refusal(404, "not_found", "there is nothing at this address")
+        return FileResponse(path, media_type=types[path.suffix], headers=HEADERS)
 
     def _barred(self, request: Request) -> Response | None:
         self.asked.append(request.url.path)
@@ -92,33 +108,33 @@ class FakeApi:
         return self._barred(request) or JSONResponse(self.task)
 
     async def predict(self, request: Request) -> Response:
-        import asyncio
-
         if barred := self._barred(request):
             return barred
-        self._now += 1
-        self.most = max(self.most, self._now)
+        self.now += 1
+        self.most = max(self.most, self.now)
         try:
-            form = await request.form()
-            name, data = form["photo"].filename, await form["photo"].read()
+            async with request.form() as form:
+                name, data = form["photo"].filename, await form["photo"].read()
+                self.told.append({key: str(value) for key, value in form.items() if key != "photo"})
             while self.held.is_set():
                 await asyncio.sleep(0.01)
-            await asyncio.sleep(0)
             if self.faults:
                 status, headers, code, message = self.faults.pop(0)
                 return refusal(status, code, message, headers)
             about = {"name": name, "sha256": hashlib.sha256(data).hexdigest()}
             try:
+                self.kinds.append(str(Image.open(io.BytesIO(data)).format))
                 photo = opened(data)
             except OSError:
-                wrong = {"error": {"code": "not_a_photo", "message": f"{name}: its bytes are no photo of a kind that is read"}, "photo": about}
+                error = {"code": "not_a_photo", "message": "its bytes are no photo of a kind that is read"}
+                wrong = {"error": error, "photo": about | {"width": None, "height": None}}
                 return JSONResponse({"model": self.task["model"], "predictions": [wrong]}, 422)
             self.sizes.append(photo.size)
             self.weights.append(len(data))
             about |= {"width": photo.width, "height": photo.height}
             return JSONResponse({"model": self.task["model"], "predictions": [self.answer(photo) | {"photo": about}]})
         finally:
-            self._now -= 1
+            self.now -= 1
 
     def answer(self, photo: Image.Image) -> dict[str, Any]:
         """By the nearest colour; grey photos are unsure, and yellow ones cannot be read in full."""
@@ -128,7 +144,8 @@ class FakeApi:
         unsure, unread = max(red, green, blue) - min(red, green, blue) < 12 and 60 < red < 200, red > 180 and green > 180 and blue < 90
         price, sure = PRICES[category], 0.41 if unsure else 0.987
         names = [one["name"] for one in self.task["fields"]]
-        values: dict[str, Any] = {"title": self.title or f"Fine {category.title()[:-1]}, Regular", "category3_code": category, "full_price": price}
+        title = self.title or f"Fine {category.title()[:-1]}, Regular"
+        values: dict[str, Any] = {"title": title, "category3_code": category, "full_price": price}
         if unread:
             del values["full_price"]
         rest = [name for name in COLOURS if name != category]
@@ -164,17 +181,18 @@ class FakeApi:
     async def occlusion(self, request: Request) -> Response:
         if barred := self._barred(request):
             return barred
-        price = [[round(-0.35 * 2.7 ** -((x - 2.5) ** 2 / 3 + (y - 3) ** 2 / 4) + (0.12 if (x, y) == (0, 0) else 0), 4) for x in range(6)] for y in range(6)]
-        price[5][5] = None
+        price: list[list[float | None]]
+        price = [[round(-0.35 * 2.7 ** -((x - 2.5) ** 2 / 3 + (y - 3) ** 2 / 4), 4) for x in range(6)] for y in range(6)]
+        price[0][0], price[5][5] = 0.115, None
         category = [[round(0.5 * 2.7 ** -((x - 1) ** 2 + (y - 1) ** 2), 4) for x in range(6)] for y in range(6)]
         base = {"title": "Coat", "category3_code": "RED COATS", "full_price": 1290.0}
         return JSONResponse({"rows": 6, "columns": 6, "base": base, "changes": {"category3_code": category, "full_price": price}})
 
 
 HEADERS = {
-    "Content-Security-Policy": "default-src 'self'; img-src 'self' blob: data:; object-src 'none'; base-uri 'none'; frame-ancestors 'none'; form-action 'self'",
+    "Content-Security-Policy": "default-src 'self'; img-src 'self' blob: data:; base-uri 'none'; form-action 'self'",
     "X-Content-Type-Options": "nosniff",
-    "Permissions-Policy": "camera=(self)",
+    "Referrer-Policy": "no-referrer",
     "Cache-Control": "no-store",
 }
 

@@ -25,6 +25,7 @@ from . import openai
 from . import schemas as s
 from .answers import told
 from .body import Form, Upload, read_form, whole
+from .guard import GONE, ClientGone, failed
 from .house import House, info_of, together, until_gone
 from .refused import Refused
 from .worker import Work
@@ -54,7 +55,7 @@ def build(house: House) -> FastAPI:
     _views(app, house)
     openai.add(app, house)
     _pages(app)
-    _describe(app)
+    _describe(app, house.model.name)
     return app
 
 
@@ -77,6 +78,14 @@ def _tell_errors(app: FastAPI) -> None:
         where = ".".join(str(one) for one in first["loc"][1:])
         return Refused(422, "bad_request", f"{where}: {first['msg']}", param=where).response(request.url.path)
 
+    async def gone(request: Request, problem: Exception) -> Response:
+        return Response(status_code=GONE)  # nobody reads it
+
+    async def broken(request: Request, problem: Exception) -> Response:
+        return failed(request.scope["state"]["id"]).response(request.url.path)  # the guard writes the log
+
+    app.add_exception_handler(ClientGone, gone)
+    app.add_exception_handler(Exception, broken)
     app.add_exception_handler(Refused, refused)
     app.add_exception_handler(HTTPException, http)
     app.add_exception_handler(RequestValidationError, invalid)
@@ -150,6 +159,7 @@ def _predict(app: FastAPI, house: House) -> None:
 
 async def _form(house: House, request: Request) -> Form:
     """The photos of a request."""
+    house.queue.need_room()
     kind = request.headers.get("content-type", "")
     body = await whole(request)
     return await house.beside(len(body), lambda: read_form(kind, body, max_photos=house.settings.max_photos))
@@ -240,13 +250,13 @@ def _pages(app: FastAPI) -> None:
         return answer(name)
 
 
-def _describe(app: FastAPI) -> None:
+def _describe(app: FastAPI, model: str) -> None:
     """/openapi.json, with the bodies that addresses read themselves."""
 
     def openapi() -> dict[str, Any]:
         if app.openapi_schema is None:
             found = get_openapi(title=app.title, version=app.version, routes=app.routes, summary="Photos in, fields out.")
-            found["components"]["schemas"] |= s.components()
+            found["components"]["schemas"] |= s.components(model)
             found["components"]["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
             found["security"] = [{}, {"key": []}]
             app.openapi_schema = found

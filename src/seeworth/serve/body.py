@@ -6,6 +6,7 @@ Photos stay bytes here; `queue`'s threads open them. Addresses that lead elsewhe
 from __future__ import annotations
 
 import binascii
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from python_multipart.multipart import MultipartCallbacks
 
 M = TypeVar("M", bound=BaseModel)
+logging.getLogger("python_multipart").setLevel(logging.ERROR)  # what is wrong with a form its sender hears
 MOST_WORDS = 10_000  # bytes of a form's field that is no photo
 
 

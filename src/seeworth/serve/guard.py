@@ -61,6 +61,7 @@ class _Visit:
     id: str
     status: int = 0
     started: bool = False
+    lost: bool = False
     sent: int = 0
     read: int = 0
 
@@ -116,12 +117,13 @@ class Guard:
         except ClientGone:
             visit.status = GONE
         except Exception:
+            if visit.lost:
+                visit.status = GONE
+                return
             log.exception("request %s failed", visit.id)
             if not visit.started:
-                failed = Refused(500, "internal", f"something went wrong here; the log tells of it under {visit.id}")
-                await failed.response(visit.path)(visit.scope, receive, send)
-            else:
-                raise Broken from None  # the connection is cut, so that no half answer looks like a whole one
+                await failed(visit.id).response(visit.path)(visit.scope, receive, send)
+            # else the server cuts the connection, so that no half answer looks like a whole one
 
     def _check_host(self, visit: _Visit) -> None:
         """Against DNS rebinding (a page elsewhere whose name leads here), and against pages elsewhere that post here."""
@@ -196,6 +198,7 @@ class Guard:
                 async with asyncio.timeout(self.rules.seconds):
                     await send(message)
             except TimeoutError as problem:
+                visit.lost = True
                 raise ClientGone from problem
 
         return safe
@@ -213,12 +216,13 @@ class Guard:
         log.info("%s %s %s %d %.1fms in=%d out=%d id=%s%s", *words)
 
 
+def failed(name: str) -> Refused:
+    """What a client hears of a fault that is ours."""
+    return Refused(500, "internal", f"something went wrong here; the log tells of it under {name}")
+
+
 class ClientGone(Exception):
     """The client went away: there is nobody to answer."""
-
-
-class Broken(Exception):
-    """An answer broke off half way; the log has told why."""
 
 
 def _name(host: bytes | None) -> str:

@@ -89,6 +89,7 @@ def add(app: FastAPI, house: House) -> None:
     )
     async def chat(request: Request) -> Response:
         """An answer to a conversation about photos."""
+        house.queue.need_room()
         raw = await whole(request)
         talk = await house.beside(len(raw), lambda: read(house, parsed(s.ChatBody, raw, status=400)))
         notes = request.scope["state"]["notes"]
@@ -217,7 +218,7 @@ async def _answer(house: House, talk: Talk, heard: Any) -> Answer:
         return Work(talk.record, example, min(talk.limit, room))
 
     async with house.queue.admitted(max(len(talk.uploads), 1)):
-        said = await house.queue.answer(make, heard=heard)
+        said = await house.queue.answer(make, chat=not talk.is_task, heard=heard)
     house.metrics.photos.labels("answered").inc(len(talk.uploads))
     answer = _finished(house, talk, said)
     house.metrics.tokens.labels("prompt").inc(talk.prompt)

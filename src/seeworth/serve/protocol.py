@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from types import FrameType
@@ -66,16 +67,23 @@ def patient(seconds: float) -> type[H11Protocol]:
 
 
 class GracefulServer(Server):
-    """Stops when told to, by SIGTERM or SIGINT: `draining` is called, and the socket stays open, so that health checks hear of it, until
-    `busy` says no or `seconds` are over. A second signal ends it at once."""
+    """Says `ready` when it listens. Stops when told to, by SIGTERM or SIGINT: `draining` is called, and the socket stays open, so that
+    health checks hear of it, until `busy` says no or `seconds` are over. A second signal ends it at once."""
 
-    def __init__(self, config: Config, *, draining: Callable[[], None], busy: Callable[[], bool], seconds: float) -> None:
+    def __init__(
+        self, config: Config, *, ready: Callable[[], None], draining: Callable[[], None], busy: Callable[[], bool], seconds: float
+    ) -> None:
         super().__init__(config)
+        self.ready = ready
         self.draining = draining
         self.busy = busy
         self.seconds = seconds
         self._signals = 0
         self._drain: asyncio.Task[None] | None = None
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self.ready()
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:

@@ -20,6 +20,7 @@ from .refused import Refused, too_many
 from .worker import Job, Said, Work, Worker
 
 T = TypeVar("T")
+AHEAD = 3  # batches whose photos are open: one that is answered, two that wait; all else waits as it came
 MOST_CALLS = 4  # similar photos and occlusions that wait
 
 
@@ -38,6 +39,8 @@ class Queue:
         self.waiting = 0
         self.calls = 0
         self.draining = False
+        rows = AHEAD * worker.limits.rows
+        self._ahead = {chat: asyncio.Semaphore(rows) for chat in (False, True)}
         self._pool = ThreadPoolExecutor(photo_threads, thread_name_prefix="photo")
 
     @contextmanager
@@ -56,10 +59,7 @@ class Queue:
     @asynccontextmanager
     async def admitted(self, photos: int) -> AsyncIterator[None]:
         """Room for so many photos (or chats), within the deadline. Raises Refused when there is none, or the time is over."""
-        if self.draining or not self.worker.alive:
-            raise Refused(503, "stopping", "the server is being stopped: ask another one", headers={"Retry-After": "5"})
-        if self.waiting + photos > self.size:
-            raise too_many(self.patience(), f"{self.waiting} photos wait already, the most is {self.size}: come back later")
+        self.need_room(photos)
         self._count(photos)
         try:
             async with asyncio.timeout(self.timeout):
@@ -68,6 +68,13 @@ class Queue:
             raise Refused(504, "timeout", f"no answer within {self.timeout:g} seconds: the server has too much to do") from problem
         finally:
             self._count(-photos)
+
+    def need_room(self, photos: int = 1) -> None:
+        """Raises Refused when so many photos are not let in now; cheap, so that it is asked before a body is read."""
+        if self.draining or not self.worker.alive:
+            raise Refused(503, "stopping", "the server is being stopped: ask another one", headers={"Retry-After": "5"})
+        if self.waiting + photos > self.size:
+            raise too_many(self.patience(), f"{self.waiting} photos wait already, the most is {self.size}: come back later")
 
     def _count(self, photos: int) -> None:
         self.waiting += photos
@@ -81,39 +88,33 @@ class Queue:
         """Do something beside the event loop."""
         return await asyncio.get_running_loop().run_in_executor(self._pool, work)
 
-    async def answer(self, make: Callable[[], Work], *, heard: Callable[[list[int]], None] | None = None) -> Said:
-        """The answer to what `make`, called in a photo thread, makes; `heard` is told of its tokens. Raises what `make` raises."""
-        loop = asyncio.get_running_loop()
-        future: asyncio.Future[Said] = loop.create_future()
+    async def answer(self, make: Callable[[], Work], *, chat: bool = False, heard: Callable[[list[int]], None] | None = None) -> Said:
+        """The answer to what `make`, called in a photo thread, makes; `heard` is told of a chat's tokens. Raises what `make` raises."""
         entered, deadline = time.perf_counter(), time.monotonic() + self.timeout
-        wanted: list[Job] = []
-        gone = False
+        async with self._ahead[chat]:
+            loop = asyncio.get_running_loop()
+            future: asyncio.Future[Said] = loop.create_future()
+            order = _Order(make, entered, deadline)
 
-        def finish(result: Said | Exception) -> None:
-            loop.call_soon_threadsafe(_settle, future, result)
+            def finish(result: Said | Exception) -> None:
+                loop.call_soon_threadsafe(_settle, future, result)
 
-        def tell(said: list[int]) -> None:
-            loop.call_soon_threadsafe(heard or _nobody, said)
+            def tell(said: list[int]) -> None:
+                loop.call_soon_threadsafe(heard or _nobody, said)
 
-        def prepare() -> None:
-            job = None
+            def prepare() -> None:
+                job = None
+                try:
+                    job = order.job(finish, None if heard is None else tell)
+                finally:
+                    self.worker.arrived(job)
+
+            self.worker.coming()
             try:
-                self.worker.wait_for_room()
-                if not gone:
-                    job = Job(make(), deadline, finish, None if heard is None else tell, entered)
-                    wanted.append(job)
-                    job.gone = gone
+                await self._prepared(prepare)
+                return await future
             finally:
-                self.worker.arrived(job)
-
-        self.worker.coming()
-        try:
-            await self._prepared(prepare)
-            return await future
-        finally:
-            gone = True
-            for job in wanted:
-                job.gone = True
+                order.cancel()
 
     async def _prepared(self, prepare: Callable[[], None]) -> None:
         """Run in a photo thread, whatever becomes of the one who waits for it: it must tell the worker that it is done."""
@@ -143,6 +144,31 @@ class Queue:
             return await future
         finally:
             self.calls -= 1
+
+
+class _Order:
+    """Work that is asked for, and may be called off before or after its job is made: the two happen in different threads."""
+
+    def __init__(self, make: Callable[[], Work], entered: float, deadline: float) -> None:
+        self._make = make
+        self._entered = entered
+        self._deadline = deadline
+        self._job: Job | None = None
+        self._gone = False
+
+    def job(self, finish: Callable[[Said | Exception], None], heard: Callable[[list[int]], None] | None) -> Job | None:
+        """Made now, in a photo thread; None when nobody wants it any more."""
+        if self._gone:
+            return None
+        self._job = Job(self._make(), self._deadline, finish, heard, self._entered)
+        self._job.gone = self._gone
+        return self._job
+
+    def cancel(self) -> None:
+        """Nobody wants it any more."""
+        self._gone = True
+        if self._job is not None:
+            self._job.gone = True
 
 
 def _settle(future: asyncio.Future[T], result: T | Exception) -> None:

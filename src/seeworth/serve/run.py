@@ -1,4 +1,4 @@
-"""The verb `serve`: a run behind HTTP until it is told to stop."""
+"""The work of the verb `serve`: a run behind HTTP until it is told to stop."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ import sys
 from decimal import Decimal
 from ipaddress import ip_address
 from pathlib import Path
+from socket import AI_PASSIVE, SO_REUSEADDR, SOCK_STREAM, SOL_SOCKET, getaddrinfo
+from socket import socket as Socket
 
 import torch
 import uvicorn
@@ -39,20 +41,19 @@ def run(settings: ServeSettings) -> None:
     check(settings)
     rules = rules_of(settings)
     torch.set_num_threads(threads_of(settings))
-    intervals = read_intervals(settings.run) if (settings.run / NAME).is_file() else None
-    _log()
-    model = load(settings)
-    serve(House.of(model, intervals, settings, train_records(settings)), rules)
+    with bound(settings) as socket:
+        _log()
+        intervals = read_intervals(settings.run) if (settings.run / NAME).is_file() else None
+        model = load(settings)
+        serve(House.of(model, intervals, settings, train_records(settings)), rules, socket)
 
 
-def serve(house: House, rules: Rules) -> None:
-    """Listen, answer, stop."""
+def serve(house: House, rules: Rules, socket: Socket) -> None:
+    """Listen, answer, stop. `socket` is bound already."""
     settings = house.settings
     guard = Guard(build(house), rules, house.metrics)
     config = uvicorn.Config(
         guard,
-        host=settings.host,
-        port=settings.port,
         loop="auto",
         http=patient(settings.receive_timeout),
         ws="none",
@@ -70,12 +71,29 @@ def serve(house: House, rules: Rules) -> None:
         log.info("told to stop: %d requests under way are finished first", guard.visits)
         house.queue.draining = True
 
-    server = GracefulServer(config, draining=draining, busy=lambda: guard.visits > 0, seconds=settings.shutdown_timeout)
-    socket = config.bind_socket()
-    port = socket.getsockname()[1]
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
-    print(f"serving {house.model.name} on http://{host}:{port} (Ctrl+C stops)", flush=True)
+
+    def ready() -> None:
+        print(f"serving {house.model.name} on http://{host}:{socket.getsockname()[1]} (Ctrl+C stops)", flush=True)
+
+    def busy() -> bool:
+        return guard.visits > 0
+
+    server = GracefulServer(config, ready=ready, draining=draining, busy=busy, seconds=settings.shutdown_timeout)
     server.run(sockets=[socket])
+
+
+def bound(settings: ServeSettings) -> Socket:
+    """A socket that has the address and does not listen yet: that it is taken is told before a model is loaded. Raises OSError."""
+    family, kind, protocol, _, address = getaddrinfo(settings.host, settings.port, type=SOCK_STREAM, flags=AI_PASSIVE)[0]
+    socket = Socket(family, kind, protocol)
+    try:
+        socket.setsockopt(SOL_SOCKET, SO_REUSEADDR, 1)
+        socket.bind(address)
+    except OSError as problem:
+        socket.close()
+        raise OSError(f"{settings.host} port {settings.port} cannot be listened on ({problem.strerror}): name another --port") from problem
+    return socket
 
 
 def check(settings: ServeSettings) -> None:
@@ -153,7 +171,7 @@ def threads_of(settings: ServeSettings) -> int:
 def load(settings: ServeSettings) -> VLM:
     """The run. Its first answer, to a white photo, is not a client's: what is slow once is done then, and what is broken tells."""
     model = load_run(
-        settings.run,
+        settings.run.resolve(),  # its name is the model's, of `.` too
         batch_size=settings.batch_size,
         max_new_tokens=settings.max_new_tokens,
         constrained=settings.constrained,

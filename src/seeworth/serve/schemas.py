@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.json_schema import models_json_schema
 
-PIXEL = "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAgAAAAICAIAAABLbSncAAAAEklEQVR4nGN4ZGKCFTEMLQkALMY/AS+ohmsAAAAASUVORK5CYII="
+PIXEL = "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAgAAAAICAIAAABLbSncAAAAFUlEQVR42mM8IafBgA0wMeAAg1MCANh8AR6FrdlEAAAAAElFTkSuQmCC"
 REF = "#/components/schemas/{model}"
 MOST_WORDS = 200_000  # characters of a text; its tokens are counted before they are answered
 
@@ -21,13 +21,16 @@ class Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
 
+Address = Annotated[str, Field(json_schema_extra={"format": "data-uri"})]
+
+
 class PhotoBody(Strict):
     """One photo, or several, as data URIs."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"photo": PIXEL}, {"photos": [PIXEL, PIXEL]}]})
 
-    photo: str | None = Field(None, description="data:image/...;base64,...")
-    photos: list[str] | None = Field(None, description="several of them", max_length=1000)
+    photo: Address | None = Field(None, description="data:image/...;base64,...")
+    photos: list[Address] | None = Field(None, description="several of them", max_length=1000)
     values: dict[str, str | int | float] = Field(default_factory=dict, description="fields that the task's question names")
 
 
@@ -167,7 +170,7 @@ class Patient(BaseModel):
 class ImageUrl(Patient):
     """Where a photo is: in the address itself."""
 
-    url: str
+    url: Address
 
 
 class TextPart(Patient):
@@ -218,14 +221,14 @@ class ChatBody(Patient):
     stream_options: StreamOptions | None = None
     max_tokens: int | None = Field(None, ge=1, le=10**9)
     max_completion_tokens: int | None = Field(None, ge=1, le=10**9)
-    temperature: float | None = None
-    n: int | None = None
-    stop: str | list[str] | None = None
-    response_format: dict[str, Any] | None = None
-    tools: list[Any] | None = None
-    functions: list[Any] | None = None
-    logprobs: bool | None = None
-    audio: dict[str, Any] | None = None
+    temperature: float | None = Field(None, description="0: answers are the likeliest words")
+    n: int | None = Field(None, description="1")
+    stop: str | list[str] | None = Field(None, description="not supported")
+    response_format: dict[str, Any] | None = Field(None, description="type text")
+    tools: list[Any] | None = Field(None, description="not supported")
+    functions: list[Any] | None = Field(None, description="not supported")
+    logprobs: bool | None = Field(None, description="false: see /v1/predict")
+    audio: dict[str, Any] | None = Field(None, description="not supported")
 
 
 class Usage(BaseModel):
@@ -309,10 +312,13 @@ def photo_body(*, one: bool) -> dict[str, Any]:
     return body
 
 
-def components() -> dict[str, Any]:
-    """Schemas of bodies that FastAPI does not know of."""
+def components(model: str) -> dict[str, Any]:
+    """Schemas of bodies that FastAPI does not know of; `model` is the only one there is."""
     kinds: list[tuple[type[BaseModel], Literal["validation", "serialization"]]] = [(PhotoBody, "validation"), (ChatBody, "validation")]
-    return dict(models_json_schema(kinds, ref_template=REF)[1]["$defs"])
+    found = dict(models_json_schema(kinds, ref_template=REF)[1]["$defs"])
+    found["ChatBody"]["properties"]["model"]["enum"] = [model]
+    found["ChatBody"]["examples"] = [example | {"model": model} for example in found["ChatBody"]["examples"]]
+    return found
 
 
 def errors(*more: int, kind: type[BaseModel] = ErrorBody) -> dict[int | str, dict[str, Any]]:

@@ -149,11 +149,6 @@ class Worker:
                 (self._asked if job.work.limit is None else self._chats).append(job)
             self._changed.notify_all()
 
-    def wait_for_room(self) -> None:
-        """Wait while two further batches wait already: photos are opened only as far ahead as is of use."""
-        with self._changed:
-            self._changed.wait_for(lambda: self._stopping or len(self._asked) + len(self._chats) < 2 * self.limits.rows)
-
     def call(self, work: Callable[[], None]) -> None:
         """Do something with the model in its thread; `work` sees to its own errors."""
         with self._changed:
@@ -189,7 +184,6 @@ class Worker:
             if self._asked:
                 self._changed.wait_for(lambda: not self._coming or len(self._asked) >= self.limits.rows, timeout=self.limits.linger)
             jobs = self._take(self._asked, self.limits.rows, self.limits.tokens, self.model.max_new_tokens)
-            self._changed.notify_all()
         if jobs:
             self._answer(jobs)
         return time.perf_counter() - start
@@ -255,7 +249,6 @@ class Worker:
             if first is None or (running and len(first.work.example.input_ids) + (first.work.limit or 0) > self.limits.tokens - used):
                 return
             jobs = self._take(self._chats, rows, self.limits.tokens - used, 0)
-            self._changed.notify_all()
         if jobs:
             self._groups.append(self._begin(jobs))
 

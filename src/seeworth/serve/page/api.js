@@ -15,16 +15,16 @@ export class Trouble extends Error {
   }
 }
 
-/** GET or, with a photo, POST it. `waiting(seconds)` is told when the server asks for patience, `signal` gives up. Raises Trouble. */
-export async function ask(path, { photo, name, waiting, signal } = {}) {
+/** GET or, with a photo, POST it with what else is `given`. `waiting(words)` is told of patience, `signal` gives up. Raises Trouble. */
+export async function ask(path, { photo, name, given, waiting, signal } = {}) {
   for (;;) {
-    const said = await once(path, photo, name, signal);
+    const said = await once(path, { photo, name, given, signal });
     if (said.ok) return read(said);
     if (said.status === 401) {
       await keyFor(said);
     } else if (said.status === 429 || (said.status === 503 && said.headers.has("Retry-After"))) {
       const seconds = Math.min(Math.max(Number(said.headers.get("Retry-After")) || 1, 0.1), MOST_WAIT);
-      waiting?.(seconds);
+      waiting?.(`${await whyWait(said)} Tried again in ${Math.ceil(seconds)} s.`);
       await pause(seconds, signal);
     } else {
       return refused(said);
@@ -32,12 +32,19 @@ export async function ask(path, { photo, name, waiting, signal } = {}) {
   }
 }
 
-async function once(path, photo, name, signal) {
+/** A full queue is a busy server; what else asks for patience says why, as "the index is being made: come back later". */
+async function whyWait(said) {
+  const words = said.status === 429 ? "" : errorOf(await bodyOf(said)).message;
+  return words ? `${words[0].toUpperCase()}${words.slice(1).replace(/: come back later$/, "")}.` : "The server is busy.";
+}
+
+async function once(path, { photo, name, given, signal }) {
   const key = sessionStorage.getItem(KEPT);
   let body;
   if (photo) {
     body = new FormData();
     body.append("photo", photo, name);
+    for (const [field, value] of Object.entries(given ?? {})) body.append(field, value);
   }
   const headers = key ? { Authorization: `Bearer ${key}` } : {};
   try {
@@ -71,16 +78,26 @@ async function read(said) {
 
 /** A 422 of predict carries each photo's own reason and is an answer; all else is Trouble in the server's words. */
 async function refused(said) {
-  let found = {};
+  const found = await bodyOf(said);
+  if (found.predictions) return found;
+  const { message, code } = errorOf(found);
+  const kind = said.status >= 500 || said.status === 408 ? "server" : "photo";
+  throw new Trouble(kind, message || `The server said ${said.status} ${said.statusText}`.trim(), code);
+}
+
+/** The JSON of an answer; {} for a proxy's page or nothing. */
+async function bodyOf(said) {
   try {
-    found = await said.json();
+    return (await said.json()) ?? {};
   } catch {
-    // a proxy's page, or nothing: the status says what there is to say
+    return {};
   }
-  if (found?.predictions) return found;
-  const words = found?.error?.message ?? found?.detail;
-  const kind = said.status >= 500 ? "server" : "photo";
-  throw new Trouble(kind, typeof words === "string" ? words : `The server said ${said.status} ${said.statusText}`.trim(), found?.error?.code);
+}
+
+/** {message, code} of a refusal, "" where it says none. */
+function errorOf(found) {
+  const { message, code } = found.error ?? {};
+  return { message: typeof message === "string" ? message : "", code: typeof code === "string" ? code : "" };
 }
 
 function pause(seconds, signal) {

@@ -39,8 +39,10 @@ export function paint(shot, task, domains, wish) {
   shot.card.setAttribute("aria-busy", String(shot.state === "waiting" || shot.state === "asked"));
   const { state, fields, actions, views, form } = shot.parts;
   state.replaceChildren(...states(shot, task));
+  if (shot.given) state.append(...Object.entries(shot.given).map(([name, value]) => make("p", { class: "given" }, `${plain(name)}: ${value}`)));
   if (shot.state === "failed") {
-    actions.replaceChildren(...(shot.trouble.kind === "server" ? [make("button", { type: "button", onclick: () => wish.retry(shot) }, "Try again")] : []));
+    const again = shot.trouble.kind === "server" || (shot.blob && shot.given); // what was said first may be what was wrong
+    actions.replaceChildren(...(again ? [make("button", { type: "button", onclick: () => wish.retry(shot) }, "Try again")] : []));
   }
   if (shot.state !== "answered") return;
   fields.replaceChildren(...task.fields.flatMap((field) => valueOf(shot, field, task)));
@@ -62,7 +64,7 @@ function states(shot, task) {
   if (shot.checked) found.push(strip("good", "✓", shot.checked === "right" ? "You said: right" : "You corrected it"));
   else if (answer.problems.length) found.push(strip("bad", "!", "Not all of it could be read: look at it"));
   else if (answer.abstain) found.push(strip("mixed", "?", "Unsure: look at it", answer.abstain_why && make("small", {}, answer.abstain_why)));
-  else if (task.abstain_below) found.push(strip("good", "✓", "Sure"));
+  else if (hasRule(task)) found.push(strip("good", "✓", "Sure"));
   if (answer.problems.length) found.push(make("ul", { class: "problems" }, answer.problems.map((one) => make("li", {}, one))));
   return found;
 }
@@ -71,8 +73,11 @@ function states(shot, task) {
 export function surety(shot, task) {
   if (shot.answer.problems.length) return "not all could be read";
   if (shot.answer.abstain) return "unsure: look at it";
-  return task.abstain_below ? "sure" : "";
+  return hasRule(task) ? "sure" : "";
 }
+
+/** Whether the run has learnt when to doubt an answer. */
+const hasRule = (task) => Boolean(task.abstain_below ?? task.abstain_above);
 
 function valueOf(shot, field, task) {
   const { answer } = shot;
@@ -82,7 +87,8 @@ function valueOf(shot, field, task) {
   const value = make("dd", { class: said === undefined && !changed ? "missing" : field.kind }, make("span", { class: "value" }, words));
   if (changed) value.append(make("small", {}, said === undefined ? "the model said nothing that could be read" : `the model said ${shown(field, said)}`));
   const sure = answer.confidence?.[field.name];
-  if (field.kind === "category" && typeof sure === "number") value.append(confidence(sure, thresholdOf(task, field)));
+  const from = task.abstain_below?.[field.name] ?? null;
+  if (typeof sure === "number" && (field.kind === "category" || from !== null)) value.append(confidence(sure, from));
   if (field.kind === "number" && said !== undefined) value.append(...intervalOf(shot, field, task), make("div", { class: "scale-place", "data-field": field.name }));
   return [make("dt", {}, plain(field.name)), value];
 }
@@ -93,13 +99,6 @@ function confidence(sure, from) {
   const words = [make("span", { class: "figure" }, percent(sure)), " confident"];
   if (from !== null) words.push(`, sure from ${percent(from)}`);
   return make("div", { class: "confidence" }, bar(sure, from), make("small", {}, words));
-}
-
-/** From which confidence the run is sure of a field, null where it has no such rule. */
-function thresholdOf(task, field) {
-  const rule = task.abstain_below?.[field.name];
-  if (typeof rule === "number") return rule;
-  return rule?.by === "confidence" && typeof rule.threshold === "number" ? rule.threshold : null;
 }
 
 /** {low, high, measured}: the calibrated interval, else what the model's own probabilities say, else null. */
@@ -142,7 +141,7 @@ function paintActions(shot, task, wish) {
   const right = make("button", { type: "button", "data-does": "right", "aria-pressed": String(shot.checked === "right"), onclick: () => wish.right(shot) }, "Right");
   const edit = make("button", { type: "button", "data-does": "edit", "aria-expanded": String(Boolean(shot.editing)), onclick: () => toggleForm(shot, task, wish) }, "Correct it");
   const { seconds } = shot.answer;
-  const took = seconds && make("small", { class: "took" }, `${duration((seconds.queue ?? 0) + (seconds.answer ?? 0))}${shot.smaller ? ", sent smaller" : ""}`);
+  const took = seconds && make("small", { class: "took" }, `${duration((seconds.queue ?? 0) + (seconds.answer ?? 0))}${shot.changed && `, ${shot.changed}`}`);
   actions.replaceChildren(...[whole && right, edit, took].filter(Boolean));
   if (focused) actions.querySelector(`[data-does="${focused}"]`)?.focus();
 }
@@ -166,7 +165,8 @@ function toggleForm(shot, task, wish) {
   const form = make("form", { novalidate: true, "aria-label": `Correct ${shot.name}` }, rows,
     make("p", { class: "buttons" }, make("button", { class: "strong" }, "Keep"), make("button", { type: "button", onclick: () => closeForm(shot, wish) }, "Cancel")));
   form.addEventListener("submit", (event) => { event.preventDefault(); keep(shot, inputs, wish); });
-  form.addEventListener("keydown", (event) => { if (event.key === "Escape") closeForm(shot, wish); });
+  const untouched = () => [...inputs.values()].every(({ input }) => input.value === input.defaultValue);
+  form.addEventListener("keydown", (event) => { if (event.key === "Escape" && untouched()) closeForm(shot, wish); }); // it closes a list of choices, too
   shot.parts.form.replaceChildren(form);
   wish.changed(shot);
   inputs.values().next().value.input.focus();

@@ -92,28 +92,32 @@ export function shares(pairs, most = 8) {
   return make("ul", { class: "shares" }, rows);
 }
 
-/** What a heat map says of one field, in words: {lead, more, less}; `grid` holds changes, `base` the answer to the whole photo. */
-export function heatWords(field, grid, base) {
+/** What a heat map says of one field, in words: {lead, down, up, grey}, the last three where there are such parts. `base` is what changes are measured from:
+ *  of a number the middle of what the model holds likely, which need not be what it `said`. */
+export function heatWords(field, grid, base, said) {
   const all = grid.flat().filter((one) => typeof one === "number");
   const most = Math.max(0, ...all), least = Math.min(0, ...all);
   const name = plain(field.name);
-  const was = base === undefined || base === null ? "" : ` (${typeof base === "number" ? amount(base, field.unit) : base})`;
-  if (!all.length) return { lead: `No ${name} could be read, so that no part can be said to have moved it.`, most: 0 };
-  const flat = Math.max(most, -least) < 0.005;
-  if (flat) return { lead: `Covering any one part changes the ${name}${was} by less than 0.5 %: no single part decides it.`, most: 0 };
-  if (field.kind === "number") {
+  const middle = typeof base === "number" && base !== said ? ", the middle of what it holds likely" : "";
+  const was = base === undefined || base === null ? "" : ` (${typeof base === "number" ? amount(base, field.unit) : base}${middle})`;
+  if (!all.length) return { lead: `No ${name} could be read, so that no part can be said to have moved it.` };
+  const isNumber = field.kind === "number";
+  const what = isNumber ? `changes the ${name}${was} by less than 0.5 %` : `changes how likely the ${name}${was} is by less than 0.5 points`;
+  if (Math.max(most, -least) < 0.005) return { lead: `Covering any one part ${what}: no single part decides it.` };
+  const grey = all.length < grid.flat().length ? `Grey parts: without them no ${name} could be read.` : "";
+  if (isNumber) {
     return {
+      grey,
       lead: `Each part was covered in turn, and the ${name}${was} asked again.`,
       down: least < -0.004 ? `Blue parts hold it up: without them it falls, by ${percent(-least)} at most.` : "",
       up: most > 0.004 ? `Orange parts hold it down: without them it rises, by ${percent(most)} at most.` : "",
-      most: Math.max(most, -least),
     };
   }
   return {
+    grey,
     lead: `Each part was covered in turn, and how likely the ${name}${was} is asked again.`,
     down: most > 0.004 ? `Blue parts speak for it: without them it is less likely, by ${points(most)} at most.` : "",
     up: least < -0.004 ? `Orange parts speak against it: without them it is more likely, by ${points(-least)} at most.` : "",
-    most: Math.max(most, -least),
   };
 }
 
@@ -128,8 +132,12 @@ export function changeWords(field, change) {
   return `${words === "0" ? "" : down > 0 ? "\u2212" : "+"}${words}${field.kind === "number" ? " %" : ""}`;
 }
 
+/** How strong a cell is: of a number by its ratio, so that half and double are alike. */
+const weight = (field, change) => (field.kind === "number" ? Math.abs(Math.log(Math.max(1 + change, 0.001))) : Math.abs(change));
+
 /** Cells over a photo of this width and height: blue where covering takes away, orange where it adds; the strong ones say their number. */
-export function heat(field, grid, most, width, height) {
+export function heat(field, grid, width, height) {
+  const most = Math.max(...grid.flat().filter((one) => typeof one === "number").map((one) => weight(field, one)));
   const high = (600 * height) / width;
   const svg = draw("svg", { viewBox: `0 0 600 ${high}`, preserveAspectRatio: "none", class: "heat", "aria-hidden": "true", focusable: "false" });
   const across = 600 / grid[0].length, down = high / grid.length;
@@ -137,7 +145,7 @@ export function heat(field, grid, most, width, height) {
     const at = { x: x * across, y: y * down, width: across, height: down };
     if (typeof change !== "number") return svg.append(draw("rect", { class: "unknown", ...at }));
     const takes = field.kind === "number" ? change < 0 : change > 0;
-    const strength = most ? Math.abs(change) / most : 0;
+    const strength = most ? weight(field, change) / most : 0;
     svg.append(draw("rect", { class: takes ? "takes" : "adds", "fill-opacity": (0.62 * strength).toFixed(3), ...at }));
     if (strength > 0.45) {
       const size = Math.min(down * 0.4, across * 0.3, 30);

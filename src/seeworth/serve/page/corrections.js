@@ -37,10 +37,10 @@ function newCategory(field, text) {
 /** A value of an answer as a form and a table write it. */
 export const written = (value) => (value === undefined || value === null ? "" : String(value));
 
-/** The names of the columns: photo and id, the task's fields, then what the model had said, so that a table tells what was changed. */
-export function columnsOf(fields) {
-  const own = fields.map((one) => one.name);
-  const further = ["checked", "file", "model", ...own.map((name) => `predicted_${name}`)];
+/** The names of the columns: photo and id, what was asked with and the task's fields, then what the model had said. */
+export function columnsOf(fields, asked) {
+  const own = [...asked, ...fields.map((one) => one.name)];
+  const further = ["checked", "file", "model", ...fields.map(({ name }) => `predicted_${name}`)];
   return ["photo", "id", ...own, ...further.filter((name) => !own.includes(name))];
 }
 
@@ -52,7 +52,7 @@ async function rowsOf(shots, fields, model, most, lost) {
     const base = shot.answer.photo?.sha256?.slice(0, 16) || `photo-${shot.number}`;
     const seen = (ids.get(base) ?? 0) + 1;
     ids.set(base, seen);
-    const row = { photo, id: seen > 1 ? `${base}-${seen}` : base, checked: shot.checked, file: shot.name, model };
+    const row = { photo, id: seen > 1 ? `${base}-${seen}` : base, checked: shot.checked, file: shot.name, model, ...shot.given };
     for (const { name } of fields) {
       row[`predicted_${name}`] = written(shot.answer.values[name]);
       row[name] = shot.values[name];
@@ -63,8 +63,8 @@ async function rowsOf(shots, fields, model, most, lost) {
 }
 
 /** {blob, rows, lost: names of photos that do not fit a cell and cannot be made smaller here}: the table as "csv" or "jsonl". */
-export async function table(form, shots, fields, model) {
-  const lost = [], columns = columnsOf(fields), csv = form === "csv";
+export async function table(form, shots, fields, asked, model) {
+  const lost = [], columns = columnsOf(fields, asked), csv = form === "csv";
   const rows = await rowsOf(shots, fields, model, csv ? MAX_CELL : Infinity, lost);
   const lines = rows.map((row) => (csv ? columns.map((name) => cell(row[name])).join(",") : JSON.stringify(Object.fromEntries(columns.map((name) => [name, row[name]])))));
   const head = csv ? ["\ufeff", columns.map(cell).join(","), "\r\n"] : [];

@@ -39,11 +39,12 @@ export function amount(number, unit) {
 /** An end of an interval, which is never known to more than three digits: 2193.4 -> 2,190. */
 export const about = (number) => figures.format(Number(Number(number).toPrecision(3)));
 
-/** A share in words: 0.987 -> 98.7 %. It says neither 0 nor 100 of what is not. */
+/** A share in words: 0.987 -> 98.7 %, 0.9 -> 90 %. It says neither 0 nor 100 of what is not. */
 export function percent(share) {
-  if (share > 0.9995 && share < 1) return "over 99.9 %";
-  if (share < 0.0005 && share > 0) return "under 0.1 %";
-  return `${digits.format(share * 100)} %`;
+  if (share > 0.9995 && share < 1) return "> 99.9 %";
+  if (share < 0.0005 && share > 0) return "< 0.1 %";
+  const whole = Math.abs(share * 100 - Math.round(share * 100)) < 1e-9;
+  return `${(share * 100).toFixed(whole || share > 1 ? 0 : 1)} %`;
 }
 
 /** A value of an answer as words. */

@@ -10,7 +10,8 @@ import { newCard, paint, paintPhoto, paintScales, rangeOf, surety } from "/page/
 import { domainOf } from "/page/charts.js";
 import { save, table, written } from "/page/corrections.js";
 import { byId, count, make, plain, say, shown } from "/page/dom.js";
-import { filesOf, prepare } from "/page/photos.js";
+import { startIntake } from "/page/intake.js";
+import { prepare } from "/page/photos.js";
 
 const ASKED_AT_ONCE = 4, PREPARED_AT_ONCE = 2;
 
@@ -66,15 +67,30 @@ async function start() {
   document.title = `${task.model}: ask about photos`;
   byId("choices").replaceChildren(...task.fields.filter((one) => one.choices?.length).map((one) =>
     make("datalist", { id: `choices-${one.name}` }, one.choices.map((choice) => make("option", { value: choice })))));
+  askFirst(task.asks_for ?? []);
   preparing.pause(false);
-  asking.pause(false);
+  asking.pause(Boolean(unsaid()));
 }
+
+/** Fields that the question itself names: they are said here, and go with every photo from then on. */
+function askFirst(names) {
+  if (byId("first").dataset.names === names.join()) return;
+  byId("first").dataset.names = names.join();
+  byId("first").hidden = !names.length;
+  byId("first").replaceChildren(make("p", {}, "The question needs to be told this first; photos wait until it is said."), ...names.map((name) =>
+    make("p", {}, make("label", { for: `first-${name}` }, plain(name)), make("input", { id: `first-${name}`, name, autocomplete: "off", maxlength: 300, onchange: () => asking.pause(Boolean(unsaid())) }))));
+}
+
+const firsts = () => [...byId("first").querySelectorAll("input")];
+const unsaid = () => firsts().find((one) => !one.value.trim());
+const given = () => (firsts().length ? Object.fromEntries(firsts().map((one) => [one.name, one.value.trim()])) : null);
 
 /** The server is gone or wants a key: everything stays as it is until the person says go on. */
 function lost(problem) {
   preparing.pause(true);
   asking.pause(true);
   const waiting = shots.filter((one) => one.state === "waiting").length;
+  if (!task) byId("about").textContent = "The server has not said yet what it answers.";
   byId("trouble-words").textContent = problem.message + (waiting ? ` ${count(waiting, "photo")} wait${waiting === 1 ? "s" : ""} here.` : "");
   byId("trouble").hidden = false;
 }
@@ -100,6 +116,7 @@ function add(files) {
     preparing.add(() => ready(shot));
   }
   if (made.length > 1) say(`${count(made.length, "photo")} added.`);
+  unsaid()?.focus();
   overview();
 }
 
@@ -108,7 +125,7 @@ async function ready(shot) {
   try {
     const found = await prepare(shot.file, task.limits);
     if (shot.ends.signal.aborted) return;
-    Object.assign(shot, { blob: found.blob, width: found.width, height: found.height, smaller: found.smaller });
+    Object.assign(shot, { blob: found.blob, width: found.width, height: found.height, changed: found.changed });
     shot.url = found.thumb && URL.createObjectURL(found.thumb);
     shot.file = null;
     paintPhoto(shot);
@@ -120,10 +137,11 @@ async function ready(shot) {
 
 async function answer(shot) {
   if (shot.ends.signal.aborted) return;
+  shot.given ??= given();
   state(shot, "asked");
-  const waiting = (seconds) => state(shot, "asked", `The server is busy: tried again in ${Math.ceil(seconds)} s.`);
+  const waiting = (why) => state(shot, "asked", why);
   try {
-    const { predictions: [found] } = await ask("/v1/predict", { photo: shot.blob, name: shot.name, signal: shot.ends.signal, waiting });
+    const { predictions: [found] } = await ask("/v1/predict", { photo: shot.blob, name: shot.name, given: shot.given, signal: shot.ends.signal, waiting });
     if (found.error) throw new Trouble("photo", found.error.message, found.error.code);
     shot.answer = { problems: [], values: {}, ...found };
     state(shot, "answered");
@@ -185,6 +203,7 @@ const wish = {
   },
   retry(shot) {
     shot.parts.actions.replaceChildren();
+    shot.given = null;
     state(shot, "waiting");
     if (shot.blob) asking.add(() => answer(shot));
     else preparing.add(() => ready(shot));
@@ -246,7 +265,7 @@ function filter() {
     seen += keep ? 1 : 0;
   }
   byId("none").hidden = seen > 0 || !shots.length;
-  byId("clear").textContent = `Remove ${seen === shots.length ? "all" : "these"} ${seen}`;
+  byId("clear").textContent = seen === shots.length ? "Remove all" : `Remove these ${seen}`;
   byId("clear").disabled = !seen;
 }
 
@@ -264,7 +283,7 @@ byId("download").addEventListener("click", async () => {
   const button = byId("download"), form = byId("form").value;
   button.disabled = true;
   try {
-    const found = await table(form, shots.filter((one) => one.checked), task.fields, task.model);
+    const found = await table(form, shots.filter((one) => one.checked), task.fields, task.asks_for ?? [], task.model);
     if (found.rows) save(found.blob, `corrections.${form}`);
     unsaved = found.lost.length > 0;
     notice(found.lost.length ? `Left out: ${found.lost.join(", ")}. ${form === "csv" ? "The photo is too large for a CSV cell and this browser cannot make it smaller: take JSONL." : "The file is no longer there."}` : "");
@@ -280,34 +299,9 @@ function notice(words) {
   byId("notice").hidden = !words;
 }
 
-// ---- how photos come in
-
-for (const id of ["files", "capture"]) {
-  byId(id).addEventListener("change", (event) => { add(event.target.files); event.target.value = ""; });
-}
-byId("choose").addEventListener("click", () => byId("files").click());
-
-let over = 0; // dragenter and dragleave come for every element on the way
-const holdsFiles = (event) => event.dataTransfer?.types.includes("Files") || event.dataTransfer?.types.includes("text/uri-list");
-const lit = (on) => byId("drop").classList.toggle("over", on);
-window.addEventListener("dragenter", (event) => { if (holdsFiles(event)) { over += 1; lit(true); } });
-window.addEventListener("dragleave", (event) => { if (holdsFiles(event)) { over -= 1; lit(over > 0); } });
-window.addEventListener("dragover", (event) => { if (holdsFiles(event)) { event.preventDefault(); event.dataTransfer.dropEffect = "copy"; } });
-window.addEventListener("drop", async (event) => {
-  if (!holdsFiles(event)) return;
-  event.preventDefault();
-  over = 0;
-  lit(false);
-  add(await filesOf(event.dataTransfer));
-});
-window.addEventListener("paste", (event) => {
-  const files = [...(event.clipboardData?.files ?? [])];
-  if (!files.length) return;
-  event.preventDefault();
-  add(files);
-});
 window.addEventListener("beforeunload", (event) => { if (unsaved && shots.some((one) => one.checked)) event.preventDefault(); });
 
 startKey();
 startCamera(add);
+startIntake(add);
 start();

@@ -6,22 +6,25 @@ import { Trouble } from "/page/api.js";
 const LONGEST = 2048; // pixels, of a photo that must be made smaller
 const THUMB = 720; // pixels, of what a card shows
 const QUALITY = 0.9;
+const READ = new Set(["jpeg", "jpg", "png", "webp", "avif", "bmp", "tiff", "gif"].map((kind) => `image/${kind}`)); // by the server
+const AROUND = 4096; // bytes of a request that are not the photo: its name and the words around it
 
-/** {blob: what is sent, thumb: Blob or null, width, height, smaller: whether it was scaled}. Raises Trouble for what cannot be sent. */
+/** {blob: what is sent, thumb: Blob or null, width, height, changed: "" or how it was}. Raises Trouble for what cannot be sent. */
 export async function prepare(file, limits) {
   if (!file.size) throw new Trouble("photo", "The file is empty.");
   if (file.type && !file.type.startsWith("image/")) throw new Trouble("photo", `This is no photo but ${file.type}.`);
   const bitmap = await decoded(file);
-  const heavy = file.size > (limits?.max_bytes ?? Infinity);
+  const heavy = file.size > most(limits);
   if (!bitmap) {
-    if (heavy) throw new Trouble("photo", `The file has ${megabytes(file.size)}, the server takes ${megabytes(limits.max_bytes)}, and this browser cannot open it to make it smaller.`);
-    return { blob: file, thumb: null, width: 0, height: 0, smaller: false };
+    if (heavy) throw new Trouble("photo", `The file has ${megabytes(file.size)}, the server takes ${megabytes(most(limits))}, and this browser cannot open it to make it smaller.`);
+    return { blob: file, thumb: null, width: 0, height: 0, changed: "" };
   }
   try {
     const { width, height } = bitmap;
     const smaller = heavy || width * height > (limits?.max_pixels ?? Infinity);
-    const blob = smaller ? await within(bitmap, limits) : file;
-    return { blob, thumb: await jpeg(bitmap, THUMB, 0.85), width, height, smaller };
+    const foreign = (file.type && !READ.has(file.type)) || /\.hei[cf]$/i.test(file.name);
+    const blob = smaller || foreign ? await within(bitmap, limits) : file;
+    return { blob, thumb: await jpeg(bitmap, THUMB, 0.85), width, height, changed: smaller ? "sent smaller" : foreign ? "sent as JPEG" : "" };
   } finally {
     bitmap.close();
   }
@@ -42,7 +45,7 @@ async function within(bitmap, limits) {
   let side = Math.floor(Math.min(LONGEST, area * Math.max(bitmap.width, bitmap.height)));
   for (;;) {
     const blob = await jpeg(bitmap, side, QUALITY);
-    if (blob.size <= (limits?.max_bytes ?? Infinity) || side < 32) return blob;
+    if (blob.size <= most(limits) || side < 32) return blob;
     side = Math.floor(side * 0.7);
   }
 }
@@ -100,26 +103,7 @@ async function uri(blob) {
   return `data:${type};base64,${text.slice(text.indexOf(",") + 1)}`;
 }
 
-/** All files of a drop or a paste, those in dropped folders too, in the order of their names. */
-export async function filesOf(transfer) {
-  const entries = [...(transfer.items ?? [])].map((one) => one.webkitGetAsEntry?.()).filter(Boolean);
-  if (!entries.some((one) => one.isDirectory)) return [...transfer.files];
-  return (await Promise.all(entries.map(walk))).flat();
-}
-
-async function walk(entry) {
-  if (entry.isFile) {
-    const file = await new Promise((done, fail) => entry.file(done, fail));
-    return entry.fullPath.lastIndexOf("/") > 0 && !file.type.startsWith("image/") ? [] : [file]; // a folder may hold other things too
-  }
-  const reader = entry.createReader(), found = [];
-  for (;;) {
-    const some = await new Promise((done, fail) => reader.readEntries(done, fail));
-    if (!some.length) break;
-    found.push(...some);
-  }
-  found.sort((a, b) => a.name.localeCompare(b.name, "en", { numeric: true }));
-  return (await Promise.all(found.map(walk))).flat();
-}
+/** Bytes of a photo: the server counts the whole request. */
+const most = (limits) => (limits?.max_bytes ?? Infinity) - AROUND;
 
 const megabytes = (bytes) => `${(bytes / 2 ** 20).toFixed(bytes < 2 ** 20 ? 2 : 1)} MB`;

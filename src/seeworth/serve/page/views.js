@@ -37,8 +37,8 @@ async function asked(place, shot, path, meanwhile, show) {
   const words = make("p", { class: "under-way" }, make("span", { class: "spin", "aria-hidden": "true" }), meanwhile);
   place.replaceChildren(words);
   try {
-    const waiting = (seconds) => { words.lastChild.textContent = `The server is busy: tried again in ${Math.ceil(seconds)} s.`; };
-    const found = await ask(path, { photo: shot.blob, name: shot.name, signal: shot.ends.signal, waiting });
+    const waiting = (why) => { words.lastChild.textContent = why; };
+    const found = await ask(path, { photo: shot.blob, name: shot.name, given: shot.given, signal: shot.ends.signal, waiting });
     place.replaceChildren(...show(found));
     say(`${shot.name}: ${place.firstChild?.textContent ?? ""}`);
   } catch (problem) {
@@ -53,7 +53,10 @@ async function asked(place, shot, path, meanwhile, show) {
 
 function others(field, told) {
   const name = make("h4", {}, plain(field.name));
-  if (told.choices) return make("section", {}, name, shares(Object.entries(told.choices).sort((a, b) => b[1] - a[1]), 6));
+  if (told.choices) {
+    const all = Object.entries(told.choices).sort((a, b) => b[1] - a[1]);
+    return make("section", {}, name, shares(all, Math.min(6, Math.max(3, all.filter(([, share]) => share >= 0.001).length))));
+  }
   const whole = `By the model's own account ${amount(told.median, field.unit)} is in the middle, and nine tenths lie between ${amount(told.low)} and ${amount(told.high, field.unit)}. Likeliest:`;
   const pairs = told.values.map(([number, share]) => [amount(number, field.unit), share]).sort((a, b) => b[1] - a[1]);
   const rest = Math.max(0, 1 - pairs.reduce((sum, [, share]) => sum + share, 0));
@@ -85,14 +88,15 @@ function moved(found, shot, task) {
 
 function movedOne(field, found, shot) {
   const grid = found.changes[field.name];
-  const words = heatWords(field, grid, found.base?.[field.name]);
+  const words = heatWords(field, grid, found.base?.[field.name], shot.answer.values[field.name]);
   const { width, height } = shot.width ? shot : shot.answer.photo;
   const photo = shot.url ? make("img", { src: shot.url, alt: "" }) : make("div", { class: "blank" });
-  const legend = [words.down && ["takes", words.down], words.up && ["adds", words.up]].filter(Boolean);
+  photo.style.aspectRatio = `${width} / ${height}`;
+  const legend = [words.down && ["takes", words.down], words.up && ["adds", words.up], words.grey && ["unknown", words.grey]].filter(Boolean);
   return [
     make("p", {}, words.lead),
-    words.most > 0 && make("div", { class: "over" }, photo, heat(field, grid, words.most, width, height)),
-    make("ul", { class: "legend" }, legend.map(([kind, line]) => make("li", {}, make("span", { class: `key ${kind}`, "aria-hidden": "true" }), line))),
+    legend.length > 0 && make("div", { class: "over" }, photo, heat(field, grid, width, height)),
+    legend.length > 0 && make("ul", { class: "legend" }, legend.map(([kind, line]) => make("li", {}, make("span", { class: `key ${kind}`, "aria-hidden": "true" }), line))),
     make("details", {}, make("summary", {}, "In numbers"), heatTable(field, grid)),
   ].filter(Boolean);
 }

@@ -402,7 +402,7 @@ class ExportSettings:
     probes: int = 16
     """Records that run and export both answer, to prove that they agree."""
     photos: Path | None = None
-    """A photo or a folder of photos to prove it on; the test split of the run's dataset when left out."""
+    """A photo, a folder of photos, a table or a dataset folder to prove it on; the test split of the run's dataset when left out."""
     batch_size: int = 16
     """Photos answered together."""
     max_new_tokens: int = 160

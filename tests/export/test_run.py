@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -283,6 +284,14 @@ def test_a_failed_export_leaves_the_one_that_was_there(
         export(home.export(lora, tmp_path / "out", overwrite=True))
     assert read_manifest(tmp_path / "out") == read_manifest(merged)
     assert left(tmp_path) == ["out"]
+
+
+def test_what_a_killed_export_has_left_is_removed_and_what_another_makes_is_not(home: Any, lora: Path, tmp_path: Path) -> None:
+    for pid in (2**22 + 7, 1, os.getpid()):  # beyond the largest, one that lives, our own of a failed try
+        (tmp_path / f".out.new-{pid}").mkdir()
+    (tmp_path / ".other.new-4194311").mkdir()
+    export(home.export(lora, tmp_path / "out"))
+    assert left(tmp_path) == [".other.new-4194311", ".out.new-1", "out"]
 
 
 def test_names_with_spaces_quotes_and_letters_of_all_kinds_work(home: Any, lora: Path, tmp_path: Path) -> None:

@@ -198,7 +198,7 @@ def _proof(content: Mapping[str, Any]) -> Iterator[str]:
     rows = []
     for one in proof["agreements"]:
         apart = ("not asked", "") if one["largest"] is None else (f"{one['largest']:.2g}", f"{one['mean']:.2g}")
-        allowed = f"{one['tolerance']:g}, {one['mean_tolerance']:g}" if one["held"] and one["largest"] is not None else "none demanded"
+        allowed = f"{one['tolerance']:g}, {one['mean_tolerance']:g}" if one["held"] and one["largest"] is not None else "words alone"
         words = f"{one['same_words']} of {one['records']}"
         rows.append((one["who"], one["coarser"], *apart, allowed, f"{words} (all demanded)" if one["exact"] and one["held"] else words))
     yield table(("", "compared in", "largest", "mean", "allowed", "same answers"), rows)

@@ -26,21 +26,41 @@ MANIFEST = "export.json"
 
 @contextmanager
 def export_folder(output: Path, run: Path, *, overwrite: bool) -> Iterator[Path]:
-    """A new folder beside `output` that becomes `output` when the block ends well and it holds export.json, and is removed else.
+    """A new folder beside `output` that becomes `output` when the block ends well, and is removed when it does not.
 
-    What stood there before is kept until that moment. Raises as `check_output` does.
+    What stood there before is kept until that moment. What an export that was killed has left there is removed. Raises as
+    `check_output` does.
     """
     check_output(output, run, overwrite=overwrite)
+    output = output.resolve()
     with told_as(SettingsError, OSError, where=f"output {output} cannot be made, name another folder"):
         output.parent.mkdir(parents=True, exist_ok=True)
+        _sweep(output)
         fresh = output.with_name(f".{output.name}.new-{os.getpid()}")
-        shutil.rmtree(fresh, ignore_errors=True)
         fresh.mkdir()
     try:
         yield fresh
         _move(fresh, output)
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
+
+
+def _sweep(output: Path) -> None:
+    """Remove drafts of this folder whose process is gone; a large model's is many gigabytes."""
+    for one in output.parent.iterdir():
+        before, _, pid = one.name.rpartition("-")
+        if before == f".{output.name}.new" and pid.isdigit() and (int(pid) == os.getpid() or not _lives(int(pid))):
+            shutil.rmtree(one)
+
+
+def _lives(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        pass  # another user's
+    return True
 
 
 def _move(fresh: Path, output: Path) -> None:

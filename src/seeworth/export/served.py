@@ -15,9 +15,9 @@ from typing import Any
 
 from ..errors import RunError
 from ..record import Record
+from ..serve.start import NEEDED
 from ..settings import ServeSettings
 
-NEEDED = ("fastapi", "uvicorn", "python_multipart", "prometheus_client")
 PATIENCE = 86_400.0  # seconds: a large model on a CPU is slow, and a late answer is as good a proof
 
 

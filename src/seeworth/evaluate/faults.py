@@ -25,16 +25,16 @@ from numpy.typing import NDArray
 
 from ..record import Record
 from ..task import Field, Task
-from .estimate import Estimate, Floats, estimate, median
+from .estimate import Estimate, Floats, estimate
 from .grounding import Grounding
 from .measures import words_f1, words_of
 from .score import Score
+from .units import constant_factor, currency
 from .words import number
 
 ENOUGH = 20  # records below which none of this is told
 PAIRINGS = 20  # other records that an answer is held against
 ALIKE = 0.9  # of the numbers that are their category's median
-SCALE = 1.25  # the least factor that is taken for another unit
 CHANCE = 1e-6  # of as many wrong numbers having the length of the truth
 OTHERS = 1000  # truths that a wrong number is held against there, spread over the records
 FAR = 1.25  # the factor from which a number counts as wrong there
@@ -134,22 +134,24 @@ def not_applied(ours: Sequence[Score], before: Sequence[Score]) -> list[Fault]:
 
 
 def other_unit(one: Field, ours: Sequence[Score]) -> list[Fault]:
-    """Numbers are off by one and the same factor: dividing by it would more than halve the median error."""
+    """Numbers are off by one and the same factor, see `units`."""
     pairs = [(t, a, mark.group) for mark in ours if (pair := _numbers(mark, one.name)) for t, a in [pair] if t > 0 and a > 0]
     if len(pairs) < ENOUGH:
         return []
     truth, answer = np.array([(t, a) for t, a, _ in pairs]).T
-    factor = estimate(answer / truth, [group for *_, group in pairs], median)
-    error, scaled = (float(np.median(np.abs(each / truth - 1))) for each in (answer, answer / factor.value))
-    if not (factor.low > SCALE or factor.high < 1 / SCALE) or scaled > error / 2:
+    found = constant_factor(truth, answer, [group for *_, group in pairs])
+    if found is None:
         return []
-    return [
-        Fault(
-            "other_unit",
-            f"{one.name} is {factor.value:.3g} ({factor.low:.3g} to {factor.high:.3g}) times the truth throughout; divided by that, "
-            f"its median error falls from {number(100 * error, '%')} to {number(100 * scaled, '%')}: is it in another currency or unit?",
-        )
-    ]
+    factor = found.factor
+    text = f"{one.name} is {factor.value:.3g} ({factor.low:.3g} to {factor.high:.3g}) times the truth throughout; divided by that, "
+    if found.hits is None:
+        text += f"its median error falls from {number(100 * found.error, '%')} to {number(100 * found.left, '%')}"
+    else:
+        before, after = (number(hits, "share") for hits in found.hits)
+        text += f"{after} of the answers are prices that true records have, as they are {before}"
+    name = currency(factor.value, one.unit)
+    hint = f" ({name}, perhaps)" if name else ""
+    return [Fault("other_unit", f"{text}: is it in another currency or unit{hint}?")]
 
 
 def median_looked_up(one: Field, ours: Sequence[Score], looked_up: Sequence[Score]) -> list[Fault]:

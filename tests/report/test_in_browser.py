@@ -163,6 +163,14 @@ def test_records_sort_and_filter_by_keyboard(opened: Opener, content: dict[str, 
     assert page.locator("#records-table tbody th").all_inner_texts() == sorted(one for one in unread if "r17" in one)
 
 
+def test_records_of_each_category_can_be_chosen_whatever_it_is_called(opened: Opener, content: dict[str, Any], hostile: Any) -> None:
+    page = opened().page
+    for name in hostile.NAMES:
+        page.locator("#records-category").select_option(f"{name}s")
+        own = {score["record_id"] for score in content["scores"] if score["fields"]["category3_code"]["truth"] == f"{name}s"}
+        assert set(page.locator("#records-table tbody th").all_inner_texts()) == own != set()
+
+
 def test_galleries_sort_and_filter_by_keyboard(opened: Opener, content: dict[str, Any]) -> None:
     page = opened().page
     shown = page.locator("#gallery article:visible .id bdi")

@@ -242,7 +242,7 @@ def test_words_from_the_data_cannot_act(attack: str, evaluation: Path, tmp_path:
     assert json.loads(shown.scripts[0])["rows"][0][0].startswith(attack)
     assert not set("<>&") & set(shown.scripts[0])
     assert shown.open == []
-    names = {key for _, attributes in plain.elements for key in attributes}
+    names = {key for _, attributes in plain.elements for key in attributes} | {"data-field"}
     assert {key for _, attributes in shown.elements for key in attributes} <= names
     assert attack.replace("  ", " ") in shown.text
     for tag, attributes in shown.elements:

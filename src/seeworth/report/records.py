@@ -29,7 +29,7 @@ def table(content: Content) -> dict[str, Any]:
     rows = [_row(score, names, units) for score in worst]
     kinds = {one["name"]: one.get("kind") or "text" for one in content["task"]["fields"]}
     category = next((name for name in names if kinds[name] == "category"), None)
-    known = sorted({score["fields"][category]["truth"] for score in worst}) if category else []
+    known = sorted({_cut(score["fields"][category]["truth"]) for score in worst}) if category else []
     return {
         "fields": names,
         "rows": rows,

@@ -39,8 +39,7 @@
   const at = (id) => document.getElementById(id);
   const { fields, page, category, rows } = JSON.parse(at("records-data").textContent);
   const [TRUE, READ, OFF, ERROR, SURE] = [0, 1, 2, 3, 4]; // of a cell; those of a row begin at 2
-  const found = rows.map((row) => row.flat().filter((one) => typeof one === "string").join("\n").toLowerCase());
-  const numbers = new Map(rows.map((row, index) => [row, found[index]]));
+  const words = new Map(rows.map((row) => [row, row.flat().filter((one) => typeof one === "string").join("\n").toLowerCase()]));
   const body = at("records-table").tBodies[0];
   let [key, way, from] = [null, 0, 0];
 
@@ -52,7 +51,7 @@
     if (kind === "unread" && !row.slice(2).some((one) => one[READ] === null)) return false;
     const chosen = at("records-category")?.value;
     if (chosen && row[2 + category][TRUE] !== chosen) return false;
-    return numbers.get(row).includes(at("records-words").value.trim().toLowerCase());
+    return words.get(row).includes(at("records-words").value.trim().toLowerCase());
   };
   const said = (who) => make("span", { className: "who", textContent: who });
   const drawn = (cell) => {
@@ -102,6 +101,7 @@
   at("records-on").addEventListener("click", () => { from += page; draw(); });
   at("records-static").hidden = true;
   at("records-controls").hidden = false;
-  at("records-pager").hidden = rows.length <= page;
+  at("records-pager").hidden = false;
+  for (const id of ["records-back", "records-on"]) at(id).hidden = rows.length <= page;
   draw();
 })();

@@ -8,15 +8,17 @@ turns because an import writes what a dataset reads.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from itertools import count
 from pathlib import Path
-from typing import Any, Literal, TypeAlias, get_args
+from typing import Any, Literal, TypeAlias, TypeVar, get_args
 
 from .errors import DataError
 
+T = TypeVar("T")
 Split: TypeAlias = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = get_args(Split)
 Value: TypeAlias = str | Decimal
@@ -166,18 +168,9 @@ class Unanswered:
 
 def read_unanswered(path: Path) -> Iterator[Unanswered]:
     """The lines that `predict` wrote for what could not be answered. Raises DataError that names file and line."""
-    with path.open(encoding="utf-8") as file:
-        for number, line in enumerate(file, 1):
-            try:
-                row = json.loads(line)
-                if "error" in row and "text" not in row:
-                    photo = row.get("photo")
-                    code, message = str(row["error"]["code"]), str(row["error"]["message"])
-                    yield Unanswered(str(row["record_id"]), None if photo is None else str(photo), code, message)
-            except (ValueError, KeyError, TypeError, AttributeError) as problem:
-                raise DataError(
-                    f"{path}, line {number}: expected a prediction or an error with code and message, found {line.strip()[:80]!r}"
-                ) from problem
+    for line in _read(path, lambda row: _unanswered(row) if _is_error(row) else None):
+        if line is not None:
+            yield line
 
 
 def read_predictions(path: Path) -> Iterator[Prediction]:
@@ -185,19 +178,77 @@ def read_predictions(path: Path) -> Iterator[Prediction]:
 
     Raises DataError that names file and line.
     """
-    with path.open(encoding="utf-8") as file:
+    for line in _read(path, lambda row: None if _is_error(row) else _prediction(row)):
+        if line is not None:
+            yield line
+
+
+def _read(path: Path, parse: Callable[[dict[str, Any]], T]) -> Iterator[T]:
+    """Each line parsed. Whoever wrote the file is not trusted: what is of another kind than it should be is no prediction."""
+    with path.open("rb") as file:
         for number, line in enumerate(file, 1):
             try:
-                row = json.loads(line)
-                if "error" in row and "text" not in row:
-                    continue
-                samples = tuple(str(sample) for sample in row.get("samples", ()))
-                confidence = {str(name): float(p) for name, p in row.get("confidence", {}).items()}
-                distribution = {str(name): dict(one) for name, one in row.get("distribution", {}).items()}
-                yield Prediction(
-                    str(row["record_id"]), str(row["text"]), float(row.get("seconds", 0.0)), samples, confidence, distribution
-                )
-            except (ValueError, KeyError, TypeError, AttributeError) as problem:
-                raise DataError(
-                    f"{path}, line {number}: expected a prediction with record_id and text, found {line.strip()[:80]!r}"
-                ) from problem
+                row = json.loads(line.decode("utf-8"), parse_constant=_no_number)
+                if not isinstance(row, dict):
+                    raise ValueError("it is no object")
+                found = parse(row)
+            except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as problem:
+                why = {KeyError: f"{problem} is missing", RecursionError: "it is nested too deep"}.get(type(problem), str(problem)[:120])
+                shown = line[:80].decode("utf-8", "replace").strip()
+                expected = "expected a prediction with record_id and text"
+                raise DataError(f"{path}, line {number}: {expected}, found {shown!r}: {why}") from problem
+            yield found
+
+
+def _is_error(row: Mapping[str, Any]) -> bool:
+    return "error" in row and "text" not in row
+
+
+def _unanswered(row: Mapping[str, Any]) -> Unanswered:
+    photo = row.get("photo")
+    return Unanswered(_id(row), None if photo is None else str(photo), str(row["error"]["code"]), str(row["error"]["message"]))
+
+
+def _prediction(row: Mapping[str, Any]) -> Prediction:
+    samples = row.get("samples", [])
+    if not isinstance(samples, list):
+        raise ValueError("samples is no list")
+    confidence = {name: _number(p, name, 0, 1 + 1e-6) for name, p in row.get("confidence", {}).items()}
+    distribution = {name: _distribution(dict(one), name) for name, one in row.get("distribution", {}).items()}
+    seconds, said = _number(row.get("seconds", 0.0), "seconds"), tuple(_words(one, "a sample") for one in samples)
+    return Prediction(_id(row), _words(row["text"], "text"), seconds, said, confidence, distribution)
+
+
+def _distribution(told: dict[str, Any], name: str) -> dict[str, Any]:
+    """What is told of a field, every number in it looked at."""
+    for key in ("median", "low", "high", "covered"):
+        if key in told:
+            _number(told[key], f"{name}, {key}")
+    for p in told.get("choices", {}).values():
+        _number(p, f"{name}, a choice", 0)
+    for number, p in told.get("values", []):
+        _number(number, f"{name}, a value")
+        _number(p, f"{name}, a value's probability", 0)
+    return told
+
+
+def _id(row: Mapping[str, Any]) -> str:
+    found = row["record_id"]
+    return str(found) if isinstance(found, int) else _words(found, "record_id")
+
+
+def _words(found: Any, what: str) -> str:
+    if not isinstance(found, str):
+        raise ValueError(f"{what} is no text")
+    found.encode("utf-8")  # half a letter, which JSON can spell, can be written nowhere
+    return found
+
+
+def _number(found: Any, what: str, low: float = -math.inf, high: float = math.inf) -> float:
+    if isinstance(found, bool) or not isinstance(found, int | float) or not math.isfinite(found) or not low <= found <= high:
+        raise ValueError(f"{what} is no number that it can be")
+    return float(found)
+
+
+def _no_number(word: str) -> float:
+    raise ValueError(f"{word} is no number in JSON")

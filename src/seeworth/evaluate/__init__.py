@@ -7,6 +7,7 @@
     verdict     what the figures say, in sentences      core        all of it as plain data
     conformal   intervals around numbers                calibration confidence, and when not to answer
     compare     two models, paired                      steps       both of these for the verb
+    units       numbers off by one factor                occlusion   maps of what answers hang on
     asked       who is asked what                       folder      the evaluation folder
     run         the verb                                show        the terminal
 

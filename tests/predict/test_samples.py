@@ -115,11 +115,11 @@ def test_answers_are_drawn_as_often_as_their_exact_probabilities_say(shop: Shop)
 
 
 def test_numbers_are_drawn_as_often_as_the_distribution_says_that_is_read_without_drawing(shop: Shop) -> None:
-    task = Task(answer="Product: Fine Hat, Category: Blue Hats, Full Price: {full_price}", fields=(shop.task.fields[2],))
-    found = _drawn(shop, task, prompts(shop)[3], 1000, distribution=True)
+    task = Task(answer="Product: Fine Coat No 3, Category: Red Coats, Full Price: {full_price}", fields=(shop.task.fields[2],))
+    found = _drawn(shop, task, prompts(shop)[6], 1000, distribution=True)
     told = found.distribution["full_price"]
     covered = told["covered"]
-    assert covered > 0.8  # measured 0.85; the rest is other numbers, or leaves the task, which a sample may not
+    assert covered > 0.7  # measured 0.83; the rest is other numbers, or leaves the task, which a sample may not
     drawn = Counter(float(task.read(text).values["full_price"]) for text in found.samples)  # type: ignore[arg-type]
     likely = [(value, p) for value, p in told["values"] if p > 0.02]
     assert len(likely) >= 3

@@ -336,7 +336,7 @@ class ServeSettings:
     api_key_file: Path | None = None
     """File whose first line is the API key that requests must bring; else the environment variable SEEWORTH_API_KEY, if it is set."""
     allowed_hosts: str = ""
-    """Host names that requests may be addressed to, separated by commas; when left out those of this machine, and any with an API key."""
+    """Host names that requests may be addressed to, separated by commas; when left out localhost's, and any where --host is another."""
     batch_size: int = 32
     """Most photos answered together; those that wait while a batch is answered go into the next one."""
     max_tokens_per_batch: int = 16384

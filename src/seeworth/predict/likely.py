@@ -15,7 +15,7 @@ import math
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any
 
@@ -168,6 +168,7 @@ class _Trees:
 
 def _choices(batch: Batch, constraint: Constraint, places: Sequence[Place], one: Field, after: str) -> list[Likely | None]:
     """Every choice is followed as far as the token that ends it, but those whose first token is next to impossible."""
+    places = [_before_all(constraint, place, one, after) for place in places]
     forms = {(place.open, place.quoted) for place in places}
     tries = {form: _Trie(_spellings(constraint, *form, one, after), None if after else constraint.ends) for form in forms}
     own = [tries[place.open, place.quoted] for place in places]
@@ -179,6 +180,25 @@ def _choices(batch: Batch, constraint: Constraint, places: Sequence[Place], one:
     for tree, found in zip(at, read, strict=True):
         logs[tree] |= dict(zip(wanted[tree], found, strict=True))
     return [trie.likely(found) for trie, found in zip(own, logs, strict=True)]
+
+
+def _before_all(constraint: Constraint, place: Place, one: Field, after: str) -> Place:
+    """The last place in front of which every choice leaves the tokens as they are.
+
+    A row may have said the template's last space by itself and then "Green" letter by letter, where "Shirts" is one token with that space:
+    behind the space that choice could not be met any more.
+    """
+    while place.start:
+        token = place.row.said[place.start - 1]
+        try:
+            opened = constraint.spelled[token].decode() + place.open
+        except UnicodeDecodeError:  # a part of a character: nothing merges with it
+            break
+        further = replace(place, start=place.start - 1, open=opened)
+        if all(tokens[0] == token for _, tokens in _spellings(constraint, opened, place.quoted, one, after)):
+            break
+        place = further
+    return place
 
 
 def _spellings(constraint: Constraint, opened: str, quoted: bool, one: Field, after: str) -> list[tuple[str, list[int]]]:

@@ -101,7 +101,7 @@ class Worker:
     """The model's thread. Everything but `start` and `stop` may be called from any thread.
 
     Attributes:
-        batches: answered so far. seconds_each: of a photo in the last batches, a running mean.
+        seconds_each: of a photo in the last batches, a running mean.
     """
 
     def __init__(self, model: VLM, limits: Limits, metrics: Metrics, *, num_threads: int = 0) -> None:
@@ -175,7 +175,10 @@ class Worker:
                 self._changed.wait_for(lambda: bool(self._asked or self._chats or self._calls or self._groups or self._stopping))
                 if not (self._asked or self._chats or self._calls or self._groups):
                     return
-            self._round()
+            try:
+                self._round()
+            except Exception:  # whoever waits for what was lost hears of it when its time is over
+                log.exception("the model's thread goes on after a fault")
 
     def _ask(self) -> float:
         """Answer one batch of the task; the seconds it took."""

@@ -96,9 +96,10 @@ def _usage(about: Mapping[str, Any], content: Mapping[str, Any]) -> Iterator[str
     if base is None:
         yield "No other engine can hold this model: its sizes are not those that the published code has written into it."
         return
-    question = plain(about["task"]["question"])
-    prompt = f"`<|user|>`, a line's end, `<|image_1|>`, a line's end, the question ({question}), `<|end|>`, a line's end, `<|assistant|>`"
-    yield f"The prompt of every engine is the model's chat template with the photo before the question: {prompt}."
+    yield (
+        "The prompt that training had, token for token; chat templates put a line's end after the photo and one before the answer, which "
+        f"it had not:\n\n{block('<|user|>' + chr(10) + '<|image_1|>' + about['task']['question'] + '<|end|><|assistant|>')}"
+    )
     if content["kind"] == "adapter":
         yield "With PEFT, over the published code on transformers 4.40 to 4.48 (or over seeworth's own model on transformers 5):"
         yield block(
@@ -115,8 +116,11 @@ def _usage(about: Mapping[str, Any], content: Mapping[str, Any]) -> Iterator[str
         'model = AutoModelForCausalLM.from_pretrained("THIS_FOLDER", trust_remote_code=True, torch_dtype="auto")\n'
         'processor = AutoProcessor.from_pretrained("THIS_FOLDER", trust_remote_code=True)'
     )
-    yield "With vLLM:"
-    yield block("vllm serve THIS_FOLDER --trust-remote-code --max-model-len 8192")
+    yield (
+        "With vLLM, `examples/vllm_batch.py` of seeworth gives it that prompt. Above 4,096 tokens vLLM takes the long rope factors for "
+        "every prompt, where training took the short ones:"
+    )
+    yield block("vllm serve THIS_FOLDER --trust-remote-code --max-model-len 4096")
 
 
 def _data(about: Mapping[str, Any], evaluated: Evaluated) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from seeworth.errors import TaskError
@@ -247,6 +247,8 @@ def test_a_task_round_trips_through_plain_data(task: Task) -> None:
 
 @settings(max_examples=100, deadline=None)
 @given(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="{}\\"), max_size=30), st.lists(WORDS, min_size=1, max_size=4))
+@example("\x85", ["a"])
+@example("a\u2028b", ["\ufeff c"])
 def test_a_task_round_trips_through_yaml_whatever_its_words(tmp_path_factory: Any, words: str, choices: list[str]) -> None:
     task = Task(f"{words}?", f"{words}{{a}}|{{b}}", (Field("a", "category", choices=tuple(choices)), Field("b", "number", "kg")))
     path = tmp_path_factory.mktemp("task") / "task.yaml"

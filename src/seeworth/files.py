@@ -6,6 +6,9 @@ import os
 import re
 import secrets
 from pathlib import Path
+from typing import Any
+
+import yaml
 
 DRAFT = re.compile(r"\..+\.[0-9]+\.[0-9a-f]{8}")
 """The name of what `write_whole` leaves behind when it is killed."""
@@ -33,3 +36,12 @@ def share_tensors(folder: Path, like: Path) -> None:
     mode = like.stat().st_mode & 0o777
     for path in folder.glob("*.safetensors"):
         path.chmod(mode)
+
+
+def yaml_text(data: Any) -> str:
+    """Plain data as YAML that reads back as itself, in the order given: as words where that is so, escaped where not.
+
+    The library writes the line ends of Unicode (U+0085, U+2028) as they are, and reads them as spaces.
+    """
+    text = str(yaml.safe_dump(data, sort_keys=False, allow_unicode=True))
+    return text if yaml.safe_load(text) == data else str(yaml.safe_dump(data, sort_keys=False))

@@ -22,6 +22,7 @@ import yaml
 
 from .errors import TaskError
 from .field import MAX_DIGITS, Field, Kind, field_dict, field_of, from_words, to_words, valid_value
+from .files import yaml_text
 from .grammar import Slot, grammar
 from .record import Value
 
@@ -232,7 +233,7 @@ class Task:
 
     def save(self, path: Path) -> None:
         """Write what `load` reads."""
-        path.write_text(yaml.safe_dump(self.to_dict(), sort_keys=False, allow_unicode=True), encoding="utf-8")
+        path.write_text(yaml_text(self.to_dict()), encoding="utf-8")
 
 
 def task_columns(path: Path) -> dict[str, str]:

@@ -8,13 +8,12 @@ from typing import Any
 
 import torch
 import transformers
-import yaml
 from safetensors import SafetensorError
 
 from ..data.dataset import Dataset
 from ..encode import Encoder
 from ..errors import RunError, told_as
-from ..files import share_tensors
+from ..files import share_tensors, yaml_text
 from ..settings import TrainSettings, to_plain
 from .card import model_card
 from .loop import Trainer
@@ -50,7 +49,7 @@ def write_result(out: Path, model: Any, encoder: Encoder, about: dict[str, Any])
     with told_as(RunError, OSError, SafetensorError, where=f"the trained model could not be written; its checkpoints in {out} stay"):
         save_trained(model, out)
         encoder.processor.save_pretrained(out)
-        (out / "settings.yaml").write_text(yaml.safe_dump(about["settings"], sort_keys=False, allow_unicode=True), encoding="utf-8")
+        (out / "settings.yaml").write_text(yaml_text(about["settings"]), encoding="utf-8")
         encoder.task.save(out / "task.yaml")
         (out / "README.md").write_text(model_card(about), encoding="utf-8")
         share_tensors(out, out / "README.md")

@@ -1,10 +1,11 @@
 """LoRA layers in fewer passes over memory: the same sums as PEFT's, in the type of the frozen weight, with the gradients written out.
 
 PEFT casts each input to the adapter's float32 and back, adds the adapter's output in passes of its own, and leaves autograd to keep
-what it multiplied: on a GPU that is more traffic than all else between the matrix products. Here the adapter is added by the product
-itself (`addmm`), and its float32 weights, 2 % of the model, are cast instead of the inputs. Parameters, names and files stay PEFT's.
+what it multiplied: on a GPU that is more traffic than all else between the matrix products. Here the adapter's part is written first
+and the large product added to it: that one is busy computing while it reads, the adapter's would only wait for memory. Its float32
+weights, 2 % of the model, are cast instead of the inputs. Parameters, names and files stay PEFT's.
 
-    y = x W' + b + s (d(x) A') B'        dx = dy W + d'((s dy B) A)        dA = (s dy B)' d(x)        dB = s dy' (d(x) A')
+    y = s (d(x) A') B' + b + x W'        dx = d'((s dy B) A) + dy W        dA = (s dy B)' d(x)        dB = dy' (s d(x) A')
 
 with d dropout, s the scaling and ' transposed. Knows nothing of which layers have adapters.
 """
@@ -21,13 +22,18 @@ from torch import Tensor, nn
 def _adapted(
     x: Tensor, dropped: Tensor | None, weight: Tensor, bias: Tensor | None, a: Tensor, b: Tensor, scale: float
 ) -> tuple[Tensor, Tensor]:
-    """(y, u A') for a frozen W; u is x, or x after dropout. x [token, in], A [rank, in], B [out, rank], W [out, in].
+    """(y, s u A') for a frozen W; u is x, or x after dropout. x [token, in], A [rank, in], B [out, rank], W [out, in].
 
     Raises nothing of its own; all tensors have one dtype.
     """
-    low = (x if dropped is None else dropped) @ a.t()
-    out = nn.functional.linear(x, weight, bias)
-    return out.addmm_(low, b.t(), alpha=scale), low
+    low = _scaled(x if dropped is None else dropped, a.t(), scale)
+    out = low @ b.t() if bias is None else torch.addmm(bias, low, b.t())
+    return out.addmm_(x, weight.t()), low
+
+
+def _scaled(one: Tensor, other: Tensor, scale: float) -> Tensor:
+    """scale * one @ other in one pass."""
+    return one.new_empty(len(one), other.shape[1]).addmm_(one, other, beta=0, alpha=scale)
 
 
 adapted = torch.library.custom_op("seeworth::adapted", _adapted, mutates_args=())
@@ -35,9 +41,7 @@ adapted = torch.library.custom_op("seeworth::adapted", _adapted, mutates_args=()
 
 
 @adapted.register_fake
-def _(
-    x: Tensor, dropped: Tensor | None, weight: Tensor, bias: Tensor | None, a: Tensor, b: Tensor, scale: float
-) -> tuple[Tensor, Tensor]:
+def _(x: Tensor, dropped: Tensor | None, weight: Tensor, bias: Tensor | None, a: Tensor, b: Tensor, scale: float) -> tuple[Tensor, Tensor]:
     return x.new_empty(len(x), len(weight)), x.new_empty(len(x), len(a))
 
 
@@ -45,12 +49,13 @@ def _adapted_gradients(
     grad: Tensor, used: Tensor, low: Tensor, weight: Tensor, a: Tensor, b: Tensor, scale: float, of_x: bool, of_dropped: bool
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """(dx, du, dA, dB), the first two empty where they are not wanted; without dropout dx is of both ways through the layer."""
-    low_grad = grad @ (b * scale)
-    x_grad = grad @ weight if of_x else grad.new_empty(0)
-    dropped_grad = low_grad @ a if of_dropped else grad.new_empty(0)
-    if of_x and not of_dropped:
-        x_grad.addmm_(low_grad, a)
-    return x_grad, dropped_grad, low_grad.t() @ used, (grad.t() @ low) * scale
+    low_grad = _scaled(grad, b, scale)
+    x_grad, dropped_grad = grad.new_empty(0), grad.new_empty(0)
+    if of_x:
+        x_grad = grad @ weight if of_dropped else (low_grad @ a).addmm_(grad, weight)
+    if of_dropped:
+        dropped_grad = low_grad @ a
+    return x_grad, dropped_grad, low_grad.t() @ used, grad.t() @ low
 
 
 adapted_gradients = torch.library.custom_op("seeworth::adapted_gradients", _adapted_gradients, mutates_args=())

@@ -28,6 +28,7 @@ import transformers
 from seeworth.phi3v import Phi3VConfig, Phi3VForCausalLM
 from seeworth.settings import TrainSettings
 from seeworth.train.compile import compile_layers
+from seeworth.train.fast_layers import speed_up_layers
 from seeworth.train.fast_lora import speed_up_lora
 from seeworth.train.optimizer import make_optimizer
 from seeworth.train.parts import prepare_parts, resolve_parts
@@ -88,6 +89,7 @@ def build(kind: str, device: torch.device, layers: int, dropout: float) -> tuple
     settings = TrainSettings(Path("-"), Path("-"), vision=vision, lora_dropout=dropout, **plain)
     model = prepare_parts(model, settings, resolve_parts(settings)).train()
     speed_up_lora(model)
+    speed_up_layers(model)
     return model, settings
 
 

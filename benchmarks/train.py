@@ -46,6 +46,7 @@ from seeworth.phi3v import Phi3VForCausalLM, Phi3VProcessor
 from seeworth.phi3v.tiny import make_tiny
 from seeworth.settings import ImportSettings, TrainSettings
 from seeworth.train.examples import Examples, Place, loader
+from seeworth.train.fast_layers import speed_up_layers
 from seeworth.train.fast_lora import speed_up_lora
 from seeworth.train.optimizer import make_optimizer
 from seeworth.train.order import Order
@@ -121,6 +122,7 @@ class Bench:
         self.model = prepare_parts(model, SETTINGS, resolve_parts(SETTINGS)).train()
         if fast:
             speed_up_lora(self.model)
+            speed_up_layers(self.model)
         self.pad = int(self.encoder.processor.tokenizer.pad_token_id)
         self.lengths = [self.encoder.length(one) for one in self.records]
         self.order = Order(self.lengths, STEP, by_length=True, seed=SETTINGS.seed)

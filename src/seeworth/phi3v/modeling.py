@@ -14,11 +14,13 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 from transformers.cache_utils import Cache
 from transformers.generation import GenerationMixin
+from transformers.masking_utils import create_causal_mask, create_sliding_window_causal_mask
 from transformers.modeling_outputs import BaseModelOutputWithPast, CausalLMOutputWithPast
 from transformers.models.phi3.modeling_phi3 import Phi3ForCausalLM, Phi3Model
 from transformers.utils import is_flash_attn_2_available
 
 from .configuration import END_TOKEN_ID, ENDOFTEXT_TOKEN_ID, Phi3VConfig, Phi3VError
+from .last_layer import Phi3VLastLayer
 from .packing import SDPA_PACKED, borders_of
 from .tiling import num_tokens
 from .vision import Phi3VPhotoEmbedding, PhotoFeatures, TileFeatures
@@ -35,6 +37,7 @@ class Phi3VModel(Phi3Model):
 
     def __init__(self, config: Phi3VConfig) -> None:
         super().__init__(config)
+        self.layers[-1].__class__ = Phi3VLastLayer
         self.vision_embed_tokens = Phi3VPhotoEmbedding(config)
         self.post_init()
 
@@ -59,9 +62,13 @@ class Phi3VModel(Phi3Model):
         image_sizes: Tensor | None = None,
         image_features: PhotoFeatures | None = None,
         tile_features: TileFeatures | None = None,
+        kept: Tensor | None = None,
         **kwargs,
     ) -> BaseModelOutputWithPast:
-        """As Phi3Model, after steps 1 to 3 of `Phi3VForCausalLM.forward`."""
+        """As Phi3Model, after steps 1 to 3 of `Phi3VForCausalLM.forward`.
+
+        With kept, int[n] places of the rows laid end to end, last_hidden_state is float[n, hidden], of these places alone; without a cache.
+        """
         if borders := borders_of(position_ids, attention_mask, past_key_values):
             if use_cache:
                 raise Phi3VError("position_ids begin anew within a row: packed rows are trained, not cached; set use_cache=False")
@@ -78,6 +85,8 @@ class Phi3VModel(Phi3Model):
             inputs_embeds = self._embed(input_ids, image_features, prefill)
         elif pixel_values is not None or image_features is not None or tile_features is not None:
             raise Phi3VError("photos come with input_ids, which hold their places; found inputs_embeds")
+        if kept is not None:
+            return BaseModelOutputWithPast(last_hidden_state=self._at(kept, inputs_embeds, attention_mask, position_ids, kwargs))
         return super().forward(
             attention_mask=attention_mask,
             position_ids=position_ids,
@@ -86,6 +95,20 @@ class Phi3VModel(Phi3Model):
             use_cache=use_cache,
             **kwargs,
         )
+
+    def _at(
+        self, kept: Tensor, states: Tensor, attention_mask: Tensor | None, position_ids: Tensor | None, kwargs: dict[str, Any]
+    ) -> Tensor:
+        """Phi3Model's forward pass without a cache, for the last hidden states at some places."""
+        if position_ids is None:
+            position_ids = torch.arange(states.shape[1], device=states.device)[None]
+        make_mask = create_causal_mask if self.config.sliding_window is None else create_sliding_window_causal_mask
+        mask = make_mask(self.config, states, attention_mask, past_key_values=None, position_ids=position_ids)
+        shared = {"attention_mask": mask, "position_ids": position_ids, "position_embeddings": self.rotary_emb(states, position_ids)}
+        for layer in self.layers[:-1]:
+            states = layer(states, **shared, **kwargs)
+        last: Tensor = self.norm(self.layers[-1](states, kept=kept, **shared, **kwargs))
+        return last
 
     def _embed(self, input_ids: Tensor, features: PhotoFeatures | None, prefill: bool) -> Tensor:
         """int[batch, length] -> float[batch, length, hidden], photo rows in place of the placeholders, in order of appearance."""
@@ -115,7 +138,7 @@ class Phi3VForCausalLM(Phi3ForCausalLM):
 
     config_class = Phi3VConfig
     config: Phi3VConfig
-    _no_split_modules = ["Phi3DecoderLayer", "CLIPEncoderLayer"]  # noqa: RUF012 - the library's own way
+    _no_split_modules = ["Phi3DecoderLayer", "Phi3VLastLayer", "CLIPEncoderLayer"]  # noqa: RUF012 - the library's own way
     # Files saved by others: the word embedding's second name, and a buffer of old CLIP versions.
     _keys_to_ignore_on_load_unexpected = [r"vision_embed_tokens\.wte\.weight$", r"embeddings\.position_ids$"]  # noqa: RUF012
 
@@ -256,10 +279,9 @@ class Phi3VForCausalLM(Phi3ForCausalLM):
         return output
 
     def _at_labels(self, labels: Tensor, inputs: dict[str, Any], kwargs: dict[str, Any]) -> CausalLMOutputWithPast:
-        hidden = self.model(**inputs, use_cache=False, **kwargs).last_hidden_state
         following = torch.nn.functional.pad(labels[:, 1:], (0, 1), value=-100).flatten()
         places = (following != -100).nonzero().squeeze(-1)
-        hidden, following = hidden.flatten(0, 1)[places], following[places]
+        hidden, following = self.model(**inputs, use_cache=False, kept=places, **kwargs).last_hidden_state, following[places]
         if len(places) <= LOGITS_AT_ONCE or not torch.is_grad_enabled():
             logits = self.lm_head(hidden)
             loss = self.loss_function(logits, None, self.config.vocab_size, shift_labels=following, **kwargs)

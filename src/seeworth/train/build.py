@@ -15,6 +15,7 @@ from ..predict.vlm import load_base
 from ..record import Record
 from ..settings import TrainSettings
 from .compile import compile_layers
+from .fast_layers import speed_up_layers
 from .fast_lora import speed_up_lora
 from .memory import needs_checkpointing
 from .parts import Parts, prepare_parts
@@ -47,7 +48,8 @@ def build(settings: TrainSettings, dataset: Dataset, train: list[Record], parts:
 
 def speed_up(model: Any, settings: TrainSettings, longest: int, spread: Alone) -> None:
     """What trades memory and start-up time for speed; no loss depends on it beyond rounding. `longest`: tokens of a record."""
-    speed_up_lora(model)  # before memory is measured: it keeps less
+    speed_up_lora(model)  # before memory is measured: they keep less
+    speed_up_layers(model)
     again = settings.gradient_checkpointing
     # the main process decides: one that computes a layer again while the others do not would wait for them in it
     if spread.first(lambda: needs_checkpointing(model, settings, longest)) if again == "auto" else again:

@@ -157,13 +157,16 @@ def flops(model: Any, kind: str, rank: int) -> dict[str, float]:
     tokens, patches = photo + WORDS, tiles * 577
     hidden, wide = config.hidden_size, config.intermediate_size
     shapes = [(hidden, 3 * hidden), (hidden, hidden), (hidden, 2 * wide), (wide, hidden)]
-    language = config.num_hidden_layers * sum(a * b for a, b in shapes)
-    adapters = config.num_hidden_layers * sum(rank * (a + b) for a, b in shapes)
+    language = config.num_hidden_layers * sum(a * b for a, b in shapes) * tokens
+    adapters = config.num_hidden_layers * sum(rank * (a + b) for a, b in shapes) * tokens
+    for a, b in shapes[2:]:  # the last layer's wide half is computed where an answer is learnt
+        language -= a * b * (tokens - LABELS)
+        adapters -= rank * (a + b) * (tokens - LABELS)
     projector = 4 * vision.hidden_size * hidden + hidden * hidden
     projector_adapters = rank * (4 * vision.hidden_size + 3 * hidden)
     work = {
-        "language": 4.0 * language * tokens,
-        "LoRA": 6.0 * adapters * tokens + 6.0 * projector_adapters * photo,
+        "language": 4.0 * language,
+        "LoRA": 6.0 * adapters + 6.0 * projector_adapters * photo,
         "attention": 3 * 2.0 * tokens**2 * hidden * config.num_hidden_layers,
         "projector": 4.0 * projector * photo,
         "head": 4.0 * config.vocab_size * hidden * LABELS,

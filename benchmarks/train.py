@@ -11,6 +11,7 @@ and learning rate, each way in a process of its own, on this machine:
              everywhere, eager attention, PEFT's own LoRA. 512 tokens is what the cookbook's script pads to (padding='max_length',
              max_length=512, batch size 1)
     lean     naive, but padded to the longest record of the data only, which the cookbook's script does not know
+    bf16     ours with --dtype bfloat16: products in 16 bits, attention, norms' sums and what is trained in float32
     limit    ours with all batches ready in memory and all features known: the step alone
     theirs   with --theirs: somebody else's implementation in the naive loop. FOLDER holds modeling_*.py with a class ...ForCausalLM and
              configuration_*.py with its config class, as published copies of Phi-3-Vision do; its code is run, so look at it first
@@ -65,7 +66,7 @@ def main(photos: int, passes: int, crops: int, max_length: int, theirs: Path | N
         home = Path(name)
         prepare(home, photos, crops)
         found: dict[str, dict[str, Any]] = {}
-        for way in ["naive", "lean", "ours", "limit", *(["theirs"] if theirs else [])]:
+        for way in ["naive", "lean", "ours", "bf16", "limit", *(["theirs"] if theirs else [])]:
             words = [sys.executable, __file__, "--way", way, "--home", name, "--passes", str(passes), "--max_length", str(max_length)]
             words += ["--theirs", str(theirs)] if theirs else []
             done = subprocess.run(words, capture_output=True, text=True, check=False)
@@ -76,10 +77,15 @@ def main(photos: int, passes: int, crops: int, max_length: int, theirs: Path | N
             print(line(way, found[way], found.get("naive")), flush=True)
         naive, ours = found["naive"]["losses"], found["ours"]["losses"]
         lean = found["lean"]["losses"]
-        apart = max(abs(one - other) / one for way in (naive, lean) for one, other in zip(way, ours, strict=True))
+        apart = max(apart_of(way, ours) for way in (naive, lean))
         print(f"ours is {found['ours']['photos_per_second'] / found['lean']['photos_per_second']:.1f} x lean")
         ends = f"loss of the first step {ours[0]:.4f} and {naive[0]:.4f}, of the last {ours[-1]:.4f} and {naive[-1]:.4f} (ours, naive)"
-        print(f"{ends}; over {len(ours)} steps at most {apart:.1e} of itself apart")
+        print(f"{ends}; over {len(ours)} steps at most {apart:.1e} of itself apart, bf16 {apart_of(found['bf16']['losses'], naive):.1e}")
+
+
+def apart_of(one: list[float], other: list[float]) -> float:
+    """The largest difference of a step's loss, as a share of it."""
+    return max(abs(a - b) / b for a, b in zip(one, other, strict=True))
 
 
 def line(way: str, found: dict[str, Any], naive: dict[str, Any] | None) -> str:
@@ -110,14 +116,15 @@ def prepare(home: Path, photos: int, crops: int) -> None:
 class Bench:
     """What all ways share: records, their order, the model, the step."""
 
-    def __init__(self, home: Path, attention: str, fast: bool) -> None:
+    def __init__(self, home: Path, attention: str, fast: bool, dtype: torch.dtype = torch.float32) -> None:
         torch.manual_seed(0)
         keep_freed_memory()
         dataset = Dataset.open(home / "data")
         self.home = home
+        self.dtype = dtype
         self.records = dataset.records("train")
         self.encoder = Encoder(Phi3VProcessor.from_pretrained(home / "base"), dataset.task)
-        model = Phi3VForCausalLM.from_pretrained(home / "base", dtype=torch.float32, attn_implementation=attention)
+        model = Phi3VForCausalLM.from_pretrained(home / "base", dtype=dtype, attn_implementation=attention)
         model.config.use_cache = False
         self.model = prepare_parts(model, SETTINGS, resolve_parts(SETTINGS)).train()
         if fast:
@@ -128,7 +135,7 @@ class Bench:
         self.order = Order(self.lengths, STEP, by_length=True, seed=SETTINGS.seed)
 
     def stepper(self) -> Stepper:
-        return Stepper(self.model, make_optimizer(self.model, SETTINGS), Alone(torch.device("cpu")), torch.float32)
+        return Stepper(self.model, make_optimizer(self.model, SETTINGS), Alone(torch.device("cpu")), self.dtype)
 
     def steps(self, passes: int) -> Iterator[tuple[int, list[int]]]:
         """(epoch, records) of each step."""
@@ -143,8 +150,8 @@ class Bench:
         )
 
 
-def ours(home: Path, passes: int) -> dict[str, Any]:
-    bench = Bench(home, "sdpa", fast=True)
+def ours(home: Path, passes: int, dtype: torch.dtype = torch.float32) -> dict[str, Any]:
+    bench = Bench(home, "sdpa", fast=True, dtype=dtype)
     stepper = bench.stepper()
     start = time.perf_counter()
     store = FeatureStore.open(home / "features", bench.model, bench.encoder)
@@ -218,9 +225,7 @@ def their_classes(folder: Path) -> tuple[Any, Any]:
     return found["configuration"], found["modeling"]
 
 
-def one_by_one(
-    bench: Bench, passes: int, model: Any, loss_of: Callable[[dict[str, Any]], torch.Tensor], max_length: int
-) -> dict[str, Any]:
+def one_by_one(bench: Bench, passes: int, model: Any, loss_of: Callable[[dict[str, Any]], torch.Tensor], max_length: int) -> dict[str, Any]:
     """The usual loop: a record at a time, padded to so many tokens."""
     optimizer = make_optimizer(model, SETTINGS)
     crops = bench.encoder.processor.image_processor.num_crops
@@ -270,12 +275,13 @@ if __name__ == "__main__":
     parser.add_argument("--crops", type=int, default=4, help="most tiles of a photo")
     parser.add_argument("--max_length", type=int, default=512, help="tokens that naive and theirs pad every record to")
     parser.add_argument("--theirs", type=Path, help="a folder with somebody else's implementation; its code is run")
-    parser.add_argument("--way", choices=["ours", "naive", "lean", "limit", "theirs"], help=argparse.SUPPRESS)
+    parser.add_argument("--way", choices=["ours", "bf16", "naive", "lean", "limit", "theirs"], help=argparse.SUPPRESS)
     parser.add_argument("--home", type=Path, help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.way:
         ways: dict[str, Callable[[], dict[str, Any]]] = {
             "ours": lambda: ours(given.home, given.passes),
+            "bf16": lambda: ours(given.home, given.passes, torch.bfloat16),
             "limit": lambda: limit(given.home, given.passes),
             "naive": lambda: naive(given.home, given.passes, given.max_length),
             "lean": lambda: naive(given.home, given.passes, 0),

@@ -18,7 +18,9 @@ def inner() -> Any:
 
 @pytest.mark.parametrize("places", [[0], [3, 4, 5, 17], list(range(22)), []])
 @pytest.mark.parametrize("how", ["plain", "padded", "packed", "sliding", "recomputed"])
-def test_states_at_some_places_are_those_of_the_whole_pass(inner: Any, how: str, places: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_states_at_some_places_are_those_of_the_whole_pass(
+    inner: Any, how: str, places: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
     torch.manual_seed(0)
     inputs: dict[str, Any] = {"input_ids": torch.randint(10, 200, (2, 11)), "use_cache": False}
     if how == "padded":

@@ -1,14 +1,19 @@
-"""Phi-3's attention in fewer passes: outputs and gradients of transformers' own, and its own where that is not the case."""
+"""Phi-3's layers in fewer passes: outputs and gradients of transformers' own, by plain torch and by GPU kernels in an interpreter."""
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
 from seeworth.phi3v.tiny import make_tiny
-from seeworth.train.fast_layers import FastAttention, speed_up_layers
+from seeworth.train import fast_layers
+from seeworth.train.fast_layers import FastAttention, FastMLP, speed_up_layers
 
 
 def model_of(fast: bool, dtype: torch.dtype = torch.float32, **config: Any) -> Any:
@@ -17,7 +22,7 @@ def model_of(fast: bool, dtype: torch.dtype = torch.float32, **config: Any) -> A
         setattr(model.config, name, value)
     model = model.to(dtype).train()
     if fast:
-        assert speed_up_layers(model) == model.config.num_hidden_layers
+        assert speed_up_layers(model) == 2 * model.config.num_hidden_layers
         assert speed_up_layers(model) == 0
     return model
 
@@ -78,3 +83,33 @@ def test_an_answer_that_grows_is_left_to_transformers() -> None:
         one.generation_config.suppress_tokens = None
     assert torch.equal(slow.generate(words, max_new_tokens=4), fast.generate(words, max_new_tokens=4))
     assert torch.equal(slow(input_ids=words, use_cache=True).logits, fast(input_ids=words, use_cache=True).logits)
+
+
+def test_gpu_kernels_give_the_outputs_and_gradients_of_transformers_layers() -> None:
+    pytest.importorskip("triton", reason="triton, a dev dependency, is not installed")
+    script = Path(__file__).with_name("interpreted_kernels.py")
+    environ = os.environ | {"TRITON_INTERPRET": "1", "OMP_NUM_THREADS": "1"}  # read when triton is imported: not in this process
+    done = subprocess.run([sys.executable, str(script)], env=environ, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert done.stdout.split() == ["gated", "turned", "turned", "turned", "model"]
+
+
+def test_another_activation_than_silu_is_left_to_transformers() -> None:
+    model, _ = make_tiny(["Product"])
+    model.config.hidden_act = "gelu"
+    assert speed_up_layers(model) == model.config.num_hidden_layers  # the attention
+    assert not any(isinstance(module, FastMLP) for module in model.modules())
+
+
+def test_without_triton_kernels_are_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    class OnGPU:
+        is_cuda = True
+
+        def numel(self) -> int:
+            return 1
+
+    monkeypatch.setattr(fast_layers, "kernels", None)
+    assert not fast_layers._fits(OnGPU())  # type: ignore[arg-type]
+    monkeypatch.setattr(fast_layers, "kernels", object())
+    assert fast_layers._fits(OnGPU())  # type: ignore[arg-type]
+    assert not fast_layers._fits(torch.ones(1))

@@ -11,6 +11,7 @@ import torch
 from seeworth.phi3v.tiny import make_tiny
 from seeworth.settings import TrainSettings
 from seeworth.train.compile import compile_layers
+from seeworth.train.fast_layers import speed_up_layers
 from seeworth.train.fast_lora import speed_up_lora
 from seeworth.train.optimizer import make_optimizer
 from seeworth.train.parts import prepare_parts, resolve_parts
@@ -31,6 +32,7 @@ def model_on_gpu(*, fast: bool, compiled: bool = False) -> Any:
             torch.nn.init.normal_(weight, std=0.05)
     if fast:
         assert speed_up_lora(model)
+        assert speed_up_layers(model)
     if compiled:
         assert compile_layers(model)
     return model

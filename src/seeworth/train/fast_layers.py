@@ -1,20 +1,25 @@
-"""Phi-3's attention in fewer passes over memory: the same sums as transformers', with the gradient of the turning written out.
+"""Phi-3's decoder layers in fewer passes over memory: the same sums as transformers', with gradients that are written out.
 
-Autograd keeps every step of turning queries and keys by their places, and puts the gradient together again from slices padded with
-zeros. Parameters, names and files stay what they are. In 16 bits on a CPU attention itself is computed in float32: torch's kernel for its
-gradient is three times slower in bfloat16. What is compiled, and an answer that grows (with a cache), is left to transformers. Knows
-nothing of adapters.
+Between its matrix products a layer turns queries and keys by their places and gates its wide half. Autograd keeps every step of that and
+puts the gradients together again from slices padded with zeros: on a GPU two to three times the traffic that is needed, compiled or not.
+There `kernels` does it, where there is Triton; else plain torch. Parameters, names and files stay what they are. In 16 bits on a CPU
+attention is computed in float32: torch's kernel for its gradient is three times slower in bfloat16. An answer that grows (with a
+cache) is left to transformers. Knows nothing of adapters.
 """
 
 from __future__ import annotations
 
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
-from transformers.models.phi3.modeling_phi3 import Phi3Attention, eager_attention_forward
+from transformers.models.phi3.modeling_phi3 import Phi3Attention, Phi3MLP, eager_attention_forward
+
+kernels: Any = None
+with suppress(ImportError):  # torch for a CPU, or for a GPU under Windows, brings no Triton
+    from . import kernels
 
 
 class _Turned(torch.autograd.Function):
@@ -54,6 +59,11 @@ def _turn(x: Tensor, cos: Tensor, sin: Tensor, sign: int, out: Tensor) -> Tensor
     return out
 
 
+def _fits(x: Tensor) -> bool:
+    """Whether the kernels can take it."""
+    return kernels is not None and x.is_cuda and x.numel() > 0
+
+
 class FastAttention(Phi3Attention):
     """Phi-3's attention with another way to its queries and keys."""
 
@@ -66,15 +76,21 @@ class FastAttention(Phi3Attention):
         **kwargs: Any,
     ) -> tuple[Tensor, Tensor | None]:
         """As Phi3Attention's."""
-        cos, sin = (one.unsqueeze(2) for one in position_embeddings)
-        if past_key_values is not None or cos.shape[-1] != self.head_dim or torch.compiler.is_compiling():
+        cos, sin = position_embeddings
+        on_gpu = _fits(hidden_states)
+        if past_key_values is not None or cos.shape[-1] != self.head_dim or (torch.compiler.is_compiling() and not on_gpu):
             slow: tuple[Tensor, Tensor | None] = super().forward(
                 hidden_states, position_embeddings, attention_mask, past_key_values=past_key_values, **kwargs
             )
             return slow
         qkv = self.qkv_proj(hidden_states)
         exact = qkv.device.type == "cpu"
-        parts = _Turned.apply(qkv, cos, sin, self.num_key_value_heads, torch.float32 if exact else qkv.dtype)  # type: ignore[no-untyped-call]
+        parts: tuple[Tensor, ...]
+        if on_gpu:
+            parts = kernels.turned(qkv, cos, sin, self.num_key_value_heads)
+        else:
+            dtype = torch.float32 if exact else qkv.dtype
+            parts = _Turned.apply(qkv, cos.unsqueeze(2), sin.unsqueeze(2), self.num_key_value_heads, dtype)  # type: ignore[no-untyped-call]
         attend: Any = ALL_ATTENTION_FUNCTIONS.get_interface(self.config._attn_implementation, eager_attention_forward)
         with torch.autocast("cpu", enabled=False) if exact else nullcontext():
             out, weights = attend(
@@ -89,9 +105,32 @@ class FastAttention(Phi3Attention):
         return self.o_proj(out.flatten(2).to(qkv.dtype)), weights
 
 
+class FastMLP(Phi3MLP):
+    """Phi-3's gated layer, in one pass each way on a GPU."""
+
+    def forward(self, hidden_states: Tensor) -> Tensor:
+        """float[..., hidden] -> float[..., hidden]."""
+        if not _fits(hidden_states):
+            slow: Tensor = super().forward(hidden_states)
+            return slow
+        wide = self.gate_up_proj(hidden_states)
+        out: Tensor = self.down_proj(kernels.gated(wide.flatten(0, -2)).view(*wide.shape[:-1], -1))
+        return out
+
+
 def speed_up_layers(model: nn.Module) -> int:
-    """Let Phi-3's attention compute so; return how many layers. Their class is changed, not their `forward`."""
-    layers = [module for module in model.modules() if type(module) is Phi3Attention]
-    for layer in layers:
-        layer.__class__ = FastAttention
-    return len(layers)
+    """Let Phi-3's attention and gated layers compute so; return how many. Layers that are not gated by SiLU are left.
+
+    The layers' class is changed, not their `forward`: torch.compile makes one graph for all layers of a class.
+    """
+    changed = 0
+    module: Any
+    for module in model.modules():
+        if type(module) is Phi3Attention:
+            module.__class__ = FastAttention
+        elif type(module) is Phi3MLP and module.config.hidden_act == "silu":
+            module.__class__ = FastMLP
+        else:
+            continue
+        changed += 1
+    return changed

@@ -145,10 +145,11 @@ def _of_words(model: Any, base: Any) -> tuple[float, float]:
     trained = trained_parameters(model)
     before = bool(trained["projector"] or trained["vision"])  # then gradients go through a frozen language model too
     first = base.model.embed_tokens.weight
+    learnt = torch.zeros(1, dtype=torch.long, device=first.device)  # one place: few are, and only there the last layer keeps its wide half
 
     def kept(tokens: int) -> int:
         words = torch.zeros(1, tokens, base.config.hidden_size, device=first.device, dtype=first.dtype, requires_grad=before)
-        return saved_bytes(model, lambda: base.model(inputs_embeds=words, use_cache=False))
+        return saved_bytes(model, lambda: base.model(inputs_embeds=words, use_cache=False, kept=learnt))
 
     one, two, four = kept(PROBE), kept(2 * PROBE), kept(4 * PROBE)
     square = ((four - two) / (2 * PROBE) - (two - one) / PROBE) / (3 * PROBE)

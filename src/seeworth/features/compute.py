@@ -31,29 +31,54 @@ def compute(photos: Iterable[tuple[K, Cut]], model: Any, batch_tiles: int) -> It
     Args:
         photos: a name, and what opens and cuts the photo: float32[tile, 3, side, side]; called in threads, some photos ahead.
 
-    To be used within `at_rest`. The next batch is on its way while the last one's result is fetched. Raises what a `Cut` raises.
+    To be used within `at_rest`. Raises what a `Cut` raises.
     """
-    embedding = embedding_of(model)
-    device = embedding.glb_GN.device
     waiting: deque[tuple[K, int]] = deque()  # photos whose tiles are not all seen
-    tiles: list[Tensor] = []
     seen: list[Tensor] = []
-    under_way: list[Tensor] = []  # batches that were given to the device
-    for name, own in _ahead(photos):
+    for rows in _seen(_batches(_ahead(photos), waiting, batch_tiles), embedding_of(model)):
+        seen.extend(rows)
+        yield from _whole(waiting, seen)
+
+
+def _batches(photos: Iterable[tuple[K, Tensor]], waiting: deque[tuple[K, int]], batch_tiles: int) -> Iterator[Tensor]:
+    """The photos' tiles, so many at a time; `waiting` gets their names and numbers."""
+    tiles: list[Tensor] = []
+    for name, own in photos:
         waiting.append((name, len(own)))
         tiles.extend(own)
         while len(tiles) >= batch_tiles:
-            under_way.append(embedding.see(torch.stack(tiles[:batch_tiles]).to(device)))
+            yield torch.stack(tiles[:batch_tiles])
             del tiles[:batch_tiles]
-            if len(under_way) > 1:
-                seen.extend(under_way.pop(0).cpu())
-                yield from _whole(waiting, seen)
-    for batch in under_way:
-        seen.extend(batch.cpu())
     if tiles:
-        filled = torch.stack([*tiles, *[torch.zeros_like(tiles[0])] * (batch_tiles - len(tiles))])
-        seen.extend(embedding.see(filled.to(device))[: len(tiles)].cpu())
-    yield from _whole(waiting, seen)
+        yield torch.stack([*tiles, *[torch.zeros_like(tiles[0])] * (batch_tiles - len(tiles))])
+
+
+def _seen(batches: Iterable[Tensor], embedding: Any) -> Iterator[Tensor]:
+    """What the tower makes of each batch, in order, on the CPU.
+
+    A CPU's threads take a batch each: those that share a product wait for one another. On a GPU the next batch is on its way while the
+    last one's result is fetched.
+    """
+    device = embedding.glb_GN.device
+    threads = torch.get_num_threads()
+    lanes = threads if device.type == "cpu" else 2
+
+    def see(batch: Tensor) -> Tensor:
+        with torch.no_grad():  # each thread has a switch of its own
+            made: Tensor = embedding.see(batch.to(device)).cpu()
+        return made
+
+    under_way: deque[Future[Tensor]] = deque()
+    try:
+        with ThreadPoolExecutor(lanes, initializer=torch.set_num_threads, initargs=(1 if device.type == "cpu" else threads,)) as pool:
+            for batch in batches:
+                under_way.append(pool.submit(see, batch))
+                if len(under_way) > lanes:
+                    yield under_way.popleft().result()
+            while under_way:
+                yield under_way.popleft().result()
+    finally:
+        torch.set_num_threads(threads)  # what a thread sets is also what later ones begin with
 
 
 def _whole(waiting: deque[tuple[K, int]], seen: list[Tensor]) -> Iterator[tuple[K, Tensor]]:

@@ -98,7 +98,7 @@ def test_answers_under_way_are_finished_after_the_signal(run: Path, shop: Any, v
     assert said.startswith(b"HTTP/1.1 200")
     told = json.loads(said.partition(b"\r\n\r\n")[2])["predictions"]
     assert [one["text"] for one in told] == [one.text for one in vlm(shop.records)]
-    assert "told to stop: 1 requests under way are finished first" in log
+    assert "told to stop: 1 request under way is finished first" in log
     assert "Traceback" not in log
 
 

@@ -135,6 +135,7 @@ async def together(work: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
         return [task.result() for task in tasks]
     except BaseExceptionGroup as problems:
         problem = problems.exceptions[0]
+        problems.__traceback__ = None  # the frame of Python 3.11's TaskGroup that raises the group holds it
     try:
         raise problem  # not in the handler above: it would hold the group, and the group holds it
     finally:

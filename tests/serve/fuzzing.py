@@ -65,16 +65,17 @@ class Found:
 def from_openapi(guard: Any, photos: Sequence[bytes], *, examples: int, seed: int, requests: int = 0) -> Found:
     """So many requests to each operation that are as its schema says, and as many that are not.
 
-    Some operations take few different requests, so there may be fewer: further rounds, of the seeds after it, follow until there are `requests`
-    or something is wrong.
+    Some operations take few different requests, so there may be fewer: further rounds, of the seeds after it, follow until there are
+    `requests`, or something is wrong.
     """
     addresses = [f"data:image/png;base64,{base64.b64encode(one).decode()}" for one in photos]
     wrong = ["", "data:,", "data:image/png;base64,AAAA", "https://example.org/a.jpg", "data:image/png;base64,%%"]
     schemathesis.openapi.format("data-uri", st.sampled_from(addresses + wrong))
     schemathesis.openapi.format("binary", st.one_of(st.sampled_from(list(photos)), st.binary(max_size=100)))
     schema = schemathesis.openapi.from_asgi("/openapi.json", guard)
-    ways = [(result.ok(), mode) for result in schema.get_all_operations() for mode in (GenerationMode.POSITIVE, GenerationMode.NEGATIVE)]
-    ways = [(operation, mode) for operation, mode in ways if mode == GenerationMode.POSITIVE or operation.method != "get"]
+    operations = [result.ok() for result in schema.get_all_operations()]
+    ways = [(one, GenerationMode.POSITIVE) for one in operations]
+    ways += [(one, GenerationMode.NEGATIVE) for one in operations if one.method != "get"]
     found, made = Found(), -1
     try:
         while made < found.requests and not found.faults:

@@ -150,11 +150,15 @@ class _Order:
         job = None
         try:
             if not self._gone:
-                tell = None if self._heard is None else partial(self._loop.call_soon_threadsafe, self._heard)
-                job = self._job = Job(self._make(), self._deadline, partial(_tell, self.said), tell, self._entered)
+                heard = None if self._heard is None else self._hear
+                job = self._job = Job(self._make(), self._deadline, partial(_tell, self.said), heard, self._entered)
                 job.gone = self._gone
         finally:
             worker.arrived(job)
+
+    def _hear(self, said: list[int]) -> None:
+        if self._heard is not None:
+            self._loop.call_soon_threadsafe(self._heard, said)
 
     def cancel(self) -> None:
         """Nobody wants it any more."""

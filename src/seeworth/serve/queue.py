@@ -150,15 +150,11 @@ class _Order:
         job = None
         try:
             if not self._gone:
-                heard = None if self._heard is None else self._hear
+                heard = None if self._heard is None else partial(_hear, self._loop, self._heard)
                 job = self._job = Job(self._make(), self._deadline, partial(_tell, self.said), heard, self._entered)
                 job.gone = self._gone
         finally:
             worker.arrived(job)
-
-    def _hear(self, said: list[int]) -> None:
-        if self._heard is not None:
-            self._loop.call_soon_threadsafe(self._heard, said)
 
     def cancel(self) -> None:
         """Nobody wants it any more."""
@@ -174,6 +170,11 @@ def _called(future: asyncio.Future[T], work: Callable[[], T]) -> None:
         _tell(future, work())
     except Exception as problem:
         _tell(future, problem)
+
+
+def _hear(loop: asyncio.AbstractEventLoop, heard: Callable[[list[int]], None], said: list[int]) -> None:
+    """From another thread."""
+    loop.call_soon_threadsafe(heard, said)
 
 
 def _tell(future: asyncio.Future[T], result: T | Exception) -> None:

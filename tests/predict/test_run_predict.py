@@ -75,7 +75,12 @@ def test_every_input_is_a_line_in_its_place_and_the_bad_one_is_told(settings: Pr
     assert "not answered: bad.png: expected JPEG" in printed.err
     assert "photos: 10 of 10 done" in printed.err
     assert f"answered 9 photos: {settings.output}" in printed.out
-    assert "1 of 10 could not be answered: 1 not_a_photo" in printed.out
+    assert "1 of 10 could not be answered: 1 not_a_photo; its line says why" in printed.out
+
+
+def test_of_one_photo_it_speaks_as_of_one(settings: PredictSettings, capsys: pytest.CaptureFixture[str]) -> None:
+    run(replace(settings, input=settings.input / "3.png"), model=fake())
+    assert f"answered 1 photo: {settings.output}" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("name", ["out.csv", "out.parquet"])

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import base64
 import json
+import math
 import random
 import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -60,22 +62,32 @@ class Found:
             self.faults.append(f"{what}: {seconds:.0f} seconds")
 
 
-def from_openapi(guard: Any, photos: Sequence[bytes], *, examples: int, seed: int) -> Found:
-    """So many requests to each operation that are as its schema says, and as many that are not."""
+def from_openapi(guard: Any, photos: Sequence[bytes], *, examples: int, seed: int, requests: int = 0) -> Found:
+    """So many requests to each operation that are as its schema says, and as many that are not.
+
+    Some operations take few different requests, so there may be fewer: further rounds, of the seeds after it, follow until there are
+    `requests`, or something is wrong.
+    """
     addresses = [f"data:image/png;base64,{base64.b64encode(one).decode()}" for one in photos]
     wrong = ["", "data:,", "data:image/png;base64,AAAA", "https://example.org/a.jpg", "data:image/png;base64,%%"]
     schemathesis.openapi.format("data-uri", st.sampled_from(addresses + wrong))
     schemathesis.openapi.format("binary", st.one_of(st.sampled_from(list(photos)), st.binary(max_size=100)))
     schema = schemathesis.openapi.from_asgi("/openapi.json", guard)
-    found = Found()
+    operations = [result.ok() for result in schema.get_all_operations()]
+    ways = [(one, GenerationMode.POSITIVE) for one in operations]
+    ways += [(one, GenerationMode.NEGATIVE) for one in operations if one.method != "get"]
+    found, made = Found(), -1
     try:
-        for result in schema.get_all_operations():
-            operation = result.ok()
-            for mode in (GenerationMode.POSITIVE, GenerationMode.NEGATIVE):
-                if mode == GenerationMode.POSITIVE or operation.method != "get":
-                    _ask(operation, mode, found, examples, seed)
+        while made < found.requests and not found.faults:
+            made = found.requests
+            for operation, mode in ways:
+                _ask(operation, mode, found, examples, seed)
+            if found.requests >= requests:
+                return found
+            examples, seed = math.ceil((requests - found.requests) / len(ways)), seed + 1
     finally:
         shutdown_lifespans()
+    found.faults += [] if found.faults else [f"no more than {made} different requests could be made, {requests} were asked for"]
     return found
 
 
@@ -100,7 +112,7 @@ def _ask(operation: Any, mode: GenerationMode, found: Found, examples: int, seed
 
 def uploads(client: Any, count: int, seed: int, *, watch: Any = None) -> Found:
     """So many uploads: photos changed at random in forms and JSON that are whole, and whole bodies changed at random."""
-    pool = [one for one in seeds() if len(one) < 20_000]
+    pool = _pool()
     found = Found()
     for number in range(count):
         draw = random.Random(f"{seed} {number}")
@@ -114,6 +126,12 @@ def uploads(client: Any, count: int, seed: int, *, watch: Any = None) -> Found:
         if watch is not None:
             watch(number + 1)
     return found
+
+
+@cache
+def _pool() -> list[bytes]:
+    """Made once: the pictures that it takes are 25 MB of memory for a moment."""
+    return [one for one in seeds() if len(one) < 20_000]
 
 
 def _upload(pool: list[bytes], draw: random.Random) -> tuple[str, str, bytes]:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import re
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 from urllib.request import Request, urlopen
@@ -98,8 +100,20 @@ def test_answers_under_way_are_finished_after_the_signal(run: Path, shop: Any, v
     assert said.startswith(b"HTTP/1.1 200")
     told = json.loads(said.partition(b"\r\n\r\n")[2])["predictions"]
     assert [one["text"] for one in told] == [one.text for one in vlm(shop.records)]
-    assert "told to stop: 1 requests under way are finished first" in log
+    assert "told to stop: 1 request under way is finished first" in log
     assert "Traceback" not in log
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library")
+def test_the_threads_of_a_server_share_one_heap(run: Path, photos: list[bytes]) -> None:
+    with process(run, "--photo_threads", "4") as (server, port):
+        found = ask(port, "/v1/predict", {"photos": [uri(one) for one in photos]})
+        assert all("text" in one for one in found["predictions"])
+        maps = Path(f"/proc/{server.pid}/maps").read_text().splitlines()
+    spans = [(int(start, 16), int(end, 16), line.split()[1]) for line in maps for start, end in [line.split()[0].split("-")]]
+    heap = 64 << 20  # glibc reserves as much for each heap but the first, at a multiple of it
+    others = [one for one, rest in pairwise(spans) if one[2] == "rw-p" and one[0] % heap == 0 and rest[1] - one[0] == heap]
+    assert not others
 
 
 def test_a_key_from_a_file_is_asked_for(run: Path, tmp_path: Path) -> None:

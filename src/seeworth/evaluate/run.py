@@ -164,7 +164,8 @@ def _answerable(
     if not codes:
         return found, ()
     reasons = ", ".join(f"{count} {code}" for code, count in codes.most_common())
-    words = f"{codes.total()} of {len(records)} {settings.split} records could not be answered ({reasons}): they are in no figure."
+    they = "it is" if codes.total() == 1 else "they are"
+    words = f"{codes.total()} of {len(records)} {settings.split} records could not be answered ({reasons}): {they} in no figure."
     return found, (words,)
 
 

@@ -133,7 +133,8 @@ def _prove(work: Work, scratch: Path) -> Probes:
     plain = model.model.get_base_model() if about["method"] == "lora" else model.model
     work.base = _base_id(settings, about, plain.config)
     probes = find_probes(about, work.task, count=settings.probes, photos=settings.photos, scratch=scratch)
-    print(f"proof on {len(probes.records)} records, {probes.source}", flush=True)
+    count = len(probes.records)
+    print(f"proof on {count} {'record' if count == 1 else 'records'}, {probes.source}", flush=True)
     reference = listen(model, probes.records, "the run", "bfloat16" if four else asked)
     work.words = reference.words
     if work.kind == "adapter":

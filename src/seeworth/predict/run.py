@@ -125,9 +125,10 @@ def _account(settings: PredictSettings, journal: Journal) -> None:
     reasons = ", ".join(f"{count} {code}" for code, count in bad.most_common())
     if bad.total() == total:
         raise DataError(f"{settings.input}: none of {total} could be answered ({reasons}): each has its reason in {settings.output}")
-    print(f"answered {total - bad.total()} photos: {settings.output}")
+    good, lines = total - bad.total(), "its line says" if bad.total() == 1 else "their lines say"
+    print(f"answered {good} {'photo' if good == 1 else 'photos'}: {settings.output}")
     if bad:
-        print(f"{bad.total()} of {total} could not be answered: {reasons}; their lines say why")
+        print(f"{bad.total()} of {total} could not be answered: {reasons}; {lines} why")
 
 
 def _asked(settings: PredictSettings, known: Named, inputs: Inputs) -> dict[str, Any]:

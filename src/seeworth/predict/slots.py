@@ -4,11 +4,13 @@
     row      padding         what the row has      free, or what it tried and dropped
 
 A token's position is its slot less the row's shift. One forward pass may add a different number of tokens to each row, or to some rows
-only, and the attention mask says what each token sees. Knows nothing of what the tokens are.
+only, and the attention mask says what each token sees. Layers do not know the cache that holds them: in such a ring the keys and values of
+each batch would stay, on a GPU too, until Python's collector comes by. Knows nothing of what the tokens are.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -18,22 +20,25 @@ from transformers.cache_utils import Cache, CacheLayerMixin
 STEP = 64  # slots by which the room grows
 
 
-class Slots(Cache):
-    """The cache of one batch, for as many layers as the model has. The first pass fills it, rows padded on the left.
+@dataclass
+class _Aim:
+    """Of the next pass: rows int64[row], None for all; slots int64[row, token], where its keys go; longest: slots that it sees."""
 
-    Attributes:
-        rows: int64[row] of the next pass; None for all. slots: int64[row, token], where its keys go. longest: slots that it sees.
-    """
+    rows: Tensor | None = None
+    slots: Tensor | None = None
+    longest: int = 0
+
+
+class Slots(Cache):
+    """The cache of one batch, for as many layers as the model has. The first pass fills it, rows padded on the left."""
 
     def __init__(self, layers: int) -> None:
-        self.rows: Tensor | None = None
-        self.slots: Tensor | None = None
-        self.longest = 0
-        super().__init__(layers=[_Layer(self) for _ in range(layers)])
+        self._aim = _Aim()
+        super().__init__(layers=[_Layer(self._aim) for _ in range(layers)])
 
     def aim(self, rows: Tensor | None, slots: Tensor, longest: int) -> None:
         """Say where the next forward pass writes, and how many slots it sees. There is always a slot more than it sees, for padding."""
-        self.rows, self.slots, self.longest = rows, slots, longest
+        self._aim.rows, self._aim.slots, self._aim.longest = rows, slots, longest
         layers: list[Any] = self.layers
         for layer in layers:
             layer.make_room(longest + 1)
@@ -48,9 +53,9 @@ class Slots(Cache):
 class _Layer(CacheLayerMixin):
     """keys, values: float[row, head, slot, width]."""
 
-    def __init__(self, slots: Slots) -> None:
+    def __init__(self, aim: _Aim) -> None:
         super().__init__()
-        self.where = slots
+        self.where = aim
 
     def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
         self.keys, self.values = key_states, value_states

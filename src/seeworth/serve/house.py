@@ -132,9 +132,14 @@ async def together(work: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
     try:
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(one) for one in work]
+        return [task.result() for task in tasks]
     except BaseExceptionGroup as problems:
-        raise problems.exceptions[0] from None
-    return [task.result() for task in tasks]
+        problem = problems.exceptions[0]
+        problems.__traceback__ = None  # the frame of Python 3.11's TaskGroup that raises the group holds it
+    try:
+        raise problem  # not in the handler above: it would hold the group, and the group holds it
+    finally:
+        del problem, tasks, group  # see `queue`
 
 
 async def until_gone(request: Request, work: Coroutine[Any, Any, T]) -> T:
@@ -149,6 +154,7 @@ async def until_gone(request: Request, work: Coroutine[Any, Any, T]) -> T:
         for one in (doing, gone):
             one.cancel()
         await asyncio.wait((doing, gone))
+        del doing, gone, one  # see `queue`
 
 
 async def _gone(request: Request) -> None:

@@ -265,6 +265,7 @@ async def _streamed(house: House, request: Request, talk: Talk) -> Response:
             doing.result()
     except BaseException:
         doing.cancel()
+        del doing  # see `queue`
         raise
     return StreamingResponse(_events(house, talk, doing, heard, first), media_type="text/event-stream", headers={"X-Accel-Buffering": "no"})
 
@@ -285,9 +286,8 @@ async def _events(
         try:
             answer = doing.result()
         except Exception as problem:
-            refused = problem if isinstance(problem, Refused) else Refused(500, "internal", "the answer broke off here")
-            yield f"data: {json.dumps(refused.body('/v1/chat/'))}\n\n"
-            if refused is problem:
+            yield _broken(problem)
+            if isinstance(problem, Refused):
                 return
             raise
         if rest := answer.text.removeprefix(said):
@@ -298,6 +298,13 @@ async def _events(
         yield "data: [DONE]\n\n"
     finally:
         doing.cancel()
+        del doing  # see `queue`
+
+
+def _broken(problem: Exception) -> str:
+    """Why a stream ends before its answer does."""
+    refused = problem if isinstance(problem, Refused) else Refused(500, "internal", "the answer broke off here")
+    return f"data: {json.dumps(refused.body('/v1/chat/'))}\n\n"
 
 
 def _sure(text: str) -> str:

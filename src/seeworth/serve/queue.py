@@ -2,6 +2,9 @@
 
 Photos are opened and cut in threads beside the model's (`worker`), never in the event loop's. What is full says so at once: nothing waits
 without a bound. Knows nothing of HTTP but its refusals.
+
+An exception holds the frames that it came through, a future holds its exception. A frame of these that holds the future closes a ring, and
+all that the frames hold, the body and a photo half decoded, stays until Python's collector comes by: so such a frame lets go of the future.
 """
 
 from __future__ import annotations
@@ -13,6 +16,7 @@ import warnings
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager
+from functools import partial
 from typing import TypeVar
 
 from .metrics import Metrics
@@ -92,83 +96,90 @@ class Queue:
         """The answer to what `make`, called in a photo thread, makes; `heard` is told of a chat's tokens. Raises what `make` raises."""
         entered, deadline = time.perf_counter(), time.monotonic() + self.timeout
         async with self._ahead[chat]:
-            loop = asyncio.get_running_loop()
-            future: asyncio.Future[Said] = loop.create_future()
-            order = _Order(make, entered, deadline)
-
-            def finish(result: Said | Exception) -> None:
-                loop.call_soon_threadsafe(_settle, future, result)
-
-            def tell(said: list[int]) -> None:
-                loop.call_soon_threadsafe(heard or _nobody, said)
-
-            def prepare() -> None:
-                job = None
-                try:
-                    job = order.job(finish, None if heard is None else tell)
-                finally:
-                    self.worker.arrived(job)
-
+            order = _Order(make, heard, entered, deadline)
             self.worker.coming()
             try:
-                await self._prepared(prepare)
-                return await future
+                await self._prepared(partial(order.prepare, self.worker))
+                return await order.said
             finally:
                 order.cancel()
+                del order  # see above
 
     async def _prepared(self, prepare: Callable[[], None]) -> None:
         """Run in a photo thread, whatever becomes of the one who waits for it: it must tell the worker that it is done."""
         future = asyncio.get_running_loop().run_in_executor(self._pool, prepare)
         future.add_done_callback(lambda done: done.cancelled() or done.exception())  # nobody may be there to hear of it
-        await asyncio.shield(future)
+        try:
+            await asyncio.shield(future)
+        finally:
+            del future  # see above
 
     async def call(self, work: Callable[[], T]) -> T:
         """Do something with the model in its thread; bounded as answers are."""
         if self.calls >= MOST_CALLS:
             raise too_many(self.patience(), f"{self.calls} such questions wait already: come back later")
-        loop = asyncio.get_running_loop()
-        future: asyncio.Future[T] = loop.create_future()
-
-        def run() -> None:
-            if future.cancelled():
-                return
-            try:
-                result: T | Exception = work()
-            except Exception as problem:
-                result = problem
-            loop.call_soon_threadsafe(_settle, future, result)
-
+        future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         self.calls += 1
         try:
-            self.worker.call(run)
+            self.worker.call(partial(_called, future, work))
             return await future
         finally:
             self.calls -= 1
+            del future  # see above
 
 
 class _Order:
-    """Work that is asked for, and may be called off before or after its job is made: the two happen in different threads."""
+    """Work that is asked for, and may be called off before or after its job is made: the two happen in different threads.
 
-    def __init__(self, make: Callable[[], Work], entered: float, deadline: float) -> None:
+    Attributes:
+        said: what comes of it.
+    """
+
+    def __init__(self, make: Callable[[], Work], heard: Callable[[list[int]], None] | None, entered: float, deadline: float) -> None:
+        self._loop = asyncio.get_running_loop()
+        self.said: asyncio.Future[Said] = self._loop.create_future()
         self._make = make
+        self._heard = heard
         self._entered = entered
         self._deadline = deadline
         self._job: Job | None = None
         self._gone = False
 
-    def job(self, finish: Callable[[Said | Exception], None], heard: Callable[[list[int]], None] | None) -> Job | None:
-        """Made now, in a photo thread; None when nobody wants it any more."""
-        if self._gone:
-            return None
-        self._job = Job(self._make(), self._deadline, finish, heard, self._entered)
-        self._job.gone = self._gone
-        return self._job
+    def prepare(self, worker: Worker) -> None:
+        """Make its job now, in a photo thread, and hand it over; none when nobody wants it any more."""
+        job = None
+        try:
+            if not self._gone:
+                heard = None if self._heard is None else partial(_hear, self._loop, self._heard)
+                job = self._job = Job(self._make(), self._deadline, partial(_tell, self.said), heard, self._entered)
+                job.gone = self._gone
+        finally:
+            worker.arrived(job)
 
     def cancel(self) -> None:
         """Nobody wants it any more."""
         self._gone = True
         if self._job is not None:
             self._job.gone = True
+
+
+def _called(future: asyncio.Future[T], work: Callable[[], T]) -> None:
+    if future.cancelled():
+        return
+    try:
+        _tell(future, work())
+    except Exception as problem:
+        _tell(future, problem)
+
+
+def _hear(loop: asyncio.AbstractEventLoop, heard: Callable[[list[int]], None], said: list[int]) -> None:
+    """From another thread."""
+    loop.call_soon_threadsafe(heard, said)
+
+
+def _tell(future: asyncio.Future[T], result: T | Exception) -> None:
+    """From another thread."""
+    future.get_loop().call_soon_threadsafe(_settle, future, result)
 
 
 def _settle(future: asyncio.Future[T], result: T | Exception) -> None:
@@ -178,7 +189,3 @@ def _settle(future: asyncio.Future[T], result: T | Exception) -> None:
         future.set_exception(result)
     else:
         future.set_result(result)
-
-
-def _nobody(said: list[int]) -> None:
-    """Nobody listens."""

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import time
 
 import numpy as np
 import pytest
+from corpus.bytes import grey_tiff
 from corpus.photos import Kept, Refused, kept, refused
 
 from seeworth.data.photo.decode import normalise, open_photo, photo_size
@@ -52,3 +55,20 @@ def test_what_is_stored_shows_the_same_and_is_stored_as_it_is_from_then_on(case:
 def test_the_size_is_told_without_decoding(case: Kept) -> None:
     data = case.make()
     assert photo_size(data) == open_photo(data).size
+
+
+def test_hostile_tiffs_write_nothing_to_stderr() -> None:
+    lzw = grey_tiff(t259=(3, 1, 5))  # codes that are none: libtiff itself says "Using code not yet in table"
+    samples = grey_tiff(t277=(3, 1, 9728))  # Pillow's log says "More samples per pixel than can be decoded"
+    program = (
+        "import sys\n"
+        "from seeworth.data.photo.decode import open_photo\n"
+        "from seeworth.errors import PhotoError\n"
+        "for data in sys.argv[1:]:\n"
+        "    try:\n"
+        "        open_photo(bytes.fromhex(data))\n"
+        "    except PhotoError as problem:\n"
+        "        print(problem.code)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program, lzw.hex(), samples.hex()], capture_output=True, text=True, check=True)
+    assert (done.stdout.split(), done.stderr) == (["damaged", "damaged"], "")

@@ -31,6 +31,7 @@ from .header import FORMATS, MAX_PIXELS, Header, check_size
 from .headers import read_header
 from .look import SEEN, seen
 from .pixels import to_rgb
+from .quiet import silence_decoders
 
 __all__ = ["FORMATS", "MAX_BYTES", "MAX_PIXELS", "MIN_SIDE", "Photo", "glance", "normalise", "open_photo", "photo_size", "read_photo"]
 
@@ -46,6 +47,7 @@ _DECODERS: dict[str, type[ImageFile.ImageFile]] = {
     "TIFF": TiffImageFile,
     "GIF": GifImageFile,
 }
+silence_decoders()
 
 
 def open_photo(photo: Path | bytes) -> Image.Image:

@@ -32,7 +32,7 @@ def _adapted(
 
 
 def _narrow(like: Tensor, rows: int, columns: int) -> Tensor:
-    """An empty [rows, columns] of few columns, which stand one after another on a CPU: laid out by rows, its products take four times as long."""
+    """An empty [rows, columns] of few columns; on a CPU one column after another, since products of such rows take four times as long."""
     return like.new_empty(columns, rows).t() if like.device.type == "cpu" else like.new_empty(rows, columns)
 
 

@@ -62,6 +62,7 @@ def _seen(batches: Iterable[Tensor], embedding: Any) -> Iterator[Tensor]:
     device = embedding.glb_GN.device
     threads = torch.get_num_threads()
     lanes = threads if device.type == "cpu" else 2
+    torch.set_num_threads(threads)  # in a forked process torch makes its threads' pool anew when first asked, and fails when asked by two
 
     def see(batch: Tensor) -> Tensor:
         with torch.no_grad():  # each thread has a switch of its own

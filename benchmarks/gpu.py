@@ -8,8 +8,8 @@ photo decoding not. Parts: the CLIP tower trained by LoRA; frozen but computed; 
 
 The work, counted for one record; a frozen weight costs 2 operations a token forward and 2 backward (no gradient of its own),
 a LoRA weight 2 and 4, a frozen tower 2 and 0; attention 4 * tokens^2 * width forward, half of it when causal, twice that backward;
-recomputed activations and the flash kernel's own recomputation are not counted. Utilisation = work / seconds / peak, where peak is
-the chip's dense bf16 rate by its data sheet (989.4 TFLOP/s for H100 SXM and H200).
+recomputed activations and the flash kernel's own recomputation are not counted, nor the last layer's wide half where nothing is learnt.
+Utilisation = work / seconds / peak, where peak is the chip's dense bf16 rate by its data sheet (989.4 TFLOP/s for H100 SXM and H200).
 
 Predicted before the first run (H100, 650 TFLOP/s in large products, 3 TB/s): 54 TFLOP a record with the tower trained, so 83 ms of
 products and some 25 ms of element-wise work when layers are compiled: 9.2 photos/s, 50 %; 41 TFLOP cached: 11.8 photos/s.

@@ -1,6 +1,6 @@
 """Phi-3's last decoder layer, for training: what follows its attention is computed only where an answer is learnt.
 
-No later layer looks at the other places: two thirds of the layer's products, a fortieth of the full-size model's, would go into
+No later layer looks at the other places: two thirds of the layer's products, a fiftieth of the full-size model's, would go into
 states that nobody reads. Knows nothing of labels.
 """
 

@@ -37,7 +37,7 @@ class Phi3VModel(Phi3Model):
 
     def __init__(self, config: Phi3VConfig) -> None:
         super().__init__(config)
-        self.layers[-1].__class__ = Phi3VLastLayer
+        self.layers[-1].__class__ = Phi3VLastLayer  # made by Phi3Model, which knows one kind
         self.vision_embed_tokens = Phi3VPhotoEmbedding(config)
         self.post_init()
 
@@ -86,7 +86,7 @@ class Phi3VModel(Phi3Model):
         elif pixel_values is not None or image_features is not None or tile_features is not None:
             raise Phi3VError("photos come with input_ids, which hold their places; found inputs_embeds")
         if kept is not None:
-            return BaseModelOutputWithPast(last_hidden_state=self._at(kept, inputs_embeds, attention_mask, position_ids, kwargs))
+            return BaseModelOutputWithPast(last_hidden_state=self._states_at(kept, inputs_embeds, attention_mask, position_ids, kwargs))
         return super().forward(
             attention_mask=attention_mask,
             position_ids=position_ids,
@@ -96,7 +96,7 @@ class Phi3VModel(Phi3Model):
             **kwargs,
         )
 
-    def _at(
+    def _states_at(
         self, kept: Tensor, states: Tensor, attention_mask: Tensor | None, position_ids: Tensor | None, kwargs: dict[str, Any]
     ) -> Tensor:
         """Phi3Model's forward pass without a cache, for the last hidden states at some places."""

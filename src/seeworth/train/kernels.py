@@ -1,7 +1,7 @@
 """GPU kernels (Triton) for what stands between a Phi-3 layer's matrix products: each tensor is read once and written once.
 
-Imported only where there is a GPU: torch for a CPU brings no Triton. Sums are in float32, whatever the tensors are in. As operations
-of their own (`torch.library.triton_op`) they run as they are and inside torch.compile. Knows nothing of layers.
+Needs Triton, which torch for a CPU does not bring. Sums are in float32, whatever the tensors are in. As operations of their own
+(`torch.library.triton_op`) they run as they are and inside torch.compile. Knows nothing of layers.
 """
 
 from __future__ import annotations

@@ -139,7 +139,7 @@ class TrainSettings:
     packing: bool = False
     """Records of a batch stand in one row without padding, none sees another; needs an attention backend that can."""
     auto_find_batch_size: bool = False
-    """Halve the records in a forward pass (and double the accumulation) until one fits into the GPU's memory."""
+    """Halve the records in a forward pass (and double the accumulation; 3 become 1 three times) until one fits into the GPU's memory."""
 
     optim: Literal["adamw", "muon"] = "adamw"
     """muon: Muon for the matrices inside the layers, AdamW for the rest; for weights that start at random, such as tiny's."""

@@ -51,6 +51,13 @@ def _tokenizer(cache: dict[str, Any] = {}) -> Any:  # noqa: B006 - one tokenizer
     return cache.setdefault("tiny", tiny_tokenizer(TEXTS))
 
 
+def test_no_row_of_a_layer_is_all_zeros(tiny: tuple[Any, Any]) -> None:
+    """DoRA divides by their lengths: with a row of zeros its first loss is not a number."""
+    for name, module in tiny[0].named_modules():
+        if isinstance(module, torch.nn.Linear):
+            assert module.weight.norm(dim=1).min() > 0, name
+
+
 def test_four_heads_start_at_their_neighbours(tiny: tuple[Any, Any]) -> None:
     """Measured: 0.99 of the attention on the neighbour; a wrong sign or axis gives under 0.01."""
     tower = tiny[0].model.vision_embed_tokens.img_processor.vision_model

@@ -77,6 +77,16 @@ def test_what_is_no_plain_lora_is_left_to_peft() -> None:
     assert speed_up_lora(model) == 0
 
 
+def test_a_pass_that_teaches_nothing_has_a_loss_and_gradients_of_zero() -> None:
+    """No label: nothing is left of the last layer's places. So does a record that fills a process's turn look."""
+    model = adapted(SETTINGS, True)
+    ids = torch.randint(10, 200, (2, 9))
+    loss = model(input_ids=ids, labels=torch.full_like(ids, -100), logits_at_labels=True, num_items_in_batch=7.0).loss
+    loss.backward()
+    assert float(loss.detach()) == 0
+    assert all(not weight.grad.any() for weight in model.parameters() if weight.grad is not None)
+
+
 def test_a_disabled_adapter_gives_the_base_models_answer() -> None:
     model = adapted(SETTINGS, True)
     ids = torch.randint(10, 200, (1, 9))

@@ -53,6 +53,21 @@ def test_answers_of_any_length_weigh_the_same_in_one_pass_and_in_several() -> No
     assert apart / sum(weight.numel() for weight in after_one.values()) < 1e-7
 
 
+def test_a_pass_that_reaches_nothing_trained_counts_in_the_loss_and_moves_nothing() -> None:
+    """Words alone with the language model frozen, beside a photo whose way is trained."""
+    model, _ = make_tiny(["Product"])
+    model.requires_grad_(False)
+    model.model.vision_embed_tokens.img_projection.requires_grad_(True)
+    (photo,) = rows(torch.Generator().manual_seed(0), [4])
+    ids = torch.randint(10, 200, (1, 12))
+    words = {"input_ids": ids, "labels": ids}
+    done, _ = stepped(model, [words, photo])
+    alone, _ = stepped(make_tiny(["Product"])[0], [words])
+    seen, _ = stepped(make_tiny(["Product"])[0], [photo])
+    assert abs(float(done.loss) - (11 * float(alone.loss) + 4 * float(seen.loss)) / 15) < 1e-5  # measured 2e-7
+    assert 0 < float(done.norm) < float("inf")
+
+
 def test_the_usual_mean_of_means_would_be_told() -> None:
     each = rows(torch.Generator().manual_seed(0), [2, 9, 4])
     whole = {name: torch.cat([row[name] for row in each]) for name in each[0]}

@@ -20,6 +20,7 @@ from torch import Tensor
 
 NEIGHBOURS = ((0, -1), (0, 1), (-1, 0), (1, 0))  # (rows, columns) from a patch
 SHARPNESS = 6.0  # attention logit of the neighbour itself, above 0 for a patch in another row and column
+NEXT_TO_NOTHING = 1e-4  # and not 0: DoRA divides by the length of a row
 _COLOURS = ((1.0, 1.0, 1.0), (1.0, 0.0, -1.0), (1.0, -2.0, 1.0))  # brightness, red - blue, magenta - green
 
 
@@ -42,8 +43,8 @@ def start_tower(tower: Any) -> None:
             rows = slice(head * width, (head + 1) * width)
             attention.q_proj.weight[rows, -width:] = scale * _shift(offset, frequencies)
             attention.k_proj.weight[rows, -width:] = scale * torch.eye(width)
-        attention.out_proj.weight[-width:] = 0  # the place is read, not written over
-        layer.mlp.fc2.weight[-width:] = 0
+        attention.out_proj.weight[-width:] *= NEXT_TO_NOTHING  # the place is read, not written over
+        layer.mlp.fc2.weight[-width:] *= NEXT_TO_NOTHING
 
 
 def _cosines(channels: int, patch: int) -> Tensor:

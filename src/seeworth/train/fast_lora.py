@@ -127,7 +127,7 @@ class FastLora(LoraLinear):
         with torch.autocast(kind, enabled=False):
             inputs = (flat, dropped, base.weight.to(dtype), bias, a.to(dtype), b.to(dtype), self.scaling[name])
             out: Tensor = adapted(*inputs)[0] if torch.compiler.is_compiling() else _Adapted.apply(*inputs)  # type: ignore[no-untyped-call]
-        return out.view(*x.shape[:-1], -1)
+        return out.view(*x.shape[:-1], out.shape[-1])
 
 
 def speed_up_lora(model: nn.Module) -> int:

@@ -68,23 +68,26 @@ def run(settings: TrainSettings) -> None:
             _say(spread, f"{settings.output_dir} is finished already: nothing to do (--overwrite trains anew)")
             return
         settings = _as_found(settings, taken, spread.processes)
+        orders: list[Order] = []
         while True:
             try:
-                return _train(settings, dataset, parts, spread, taken)
+                return _train(settings, dataset, parts, spread, taken, orders)
             except KeyboardInterrupt:
                 if spread.main:
                     print(how_to_go_on(taken.out), file=sys.stderr, flush=True)
                 raise
             except torch.OutOfMemoryError as problem:
-                settings = _smaller(settings, problem)
-            _say(spread, f"out of memory: now {settings.per_device_train_batch_size} records in a forward pass")
+                settings = _smaller(settings, problem, max(orders[-1].lengths) if orders else 1)
+            _say(spread, f"out of memory: now {_pass_words(settings)} in a forward pass")
 
 
-def _train(settings: TrainSettings, dataset: Dataset, parts: Parts, spread: Alone, taken: Claim) -> None:
+def _train(settings: TrainSettings, dataset: Dataset, parts: Parts, spread: Alone, taken: Claim, orders: list[Order]) -> None:
+    """`orders` gets the one that is trained in: what is left where memory runs out."""
     train, validation = dataset.records("train"), dataset.records("validation")
     parts = _reached(parts, train)
     model, encoder = build(settings, dataset, train, parts)
     order = make_order(settings, encoder, train, spread.processes)
+    orders.append(order)
     speed_up(model, settings, max(order.lengths), spread)
     _say_plan(settings, parts, model, order, len(validation), spread)
     if settings.doctor and taken.checkpoint is None:
@@ -194,29 +197,36 @@ def _as_found(settings: TrainSettings, taken: Claim, processes: int) -> TrainSet
     )
 
 
-def _smaller(settings: TrainSettings, problem: Exception) -> TrainSettings:
-    """The same step in smaller forward passes.
+def _smaller(settings: TrainSettings, problem: Exception, longest: int) -> TrainSettings:
+    """The same number of records in a step, in smaller forward passes; under a token budget about as many. `longest`: tokens of a record.
 
-    Raises RunError when there is no smaller one, when none is to be looked for, or when a checkpoint was written already: it goes on
+    Raises RunError when there is no smaller pass, when none is to be looked for, or when a checkpoint was written already: it goes on
     in no other order.
     """
-    size, budget = settings.per_device_train_batch_size, settings.max_tokens_per_batch
+    size, passes, budget = settings.per_device_train_batch_size, settings.gradient_accumulation_steps, settings.max_tokens_per_batch
+    words = _pass_words(settings)
     if (last := find_checkpoint(settings.output_dir)) is not None:
         raise RunError(
-            f"out of memory with {size} records in a forward pass, after {last} was written: go on with gradient_checkpointing true or on "
+            f"out of memory with {words} in a forward pass, after {last} was written: go on with gradient_checkpointing true or on "
             f"a larger device, or train anew with smaller forward passes ({str(problem).split('.')[0]})"
         ) from problem
-    if not settings.auto_find_batch_size or (size < 2 and not budget):
+    if not settings.auto_find_batch_size or (budget <= longest if budget else size < 2):
         raise RunError(
-            f"out of memory with {size} records in a forward pass: lower per_device_train_batch_size or num_crops, set "
+            f"out of memory with {words} in a forward pass: lower per_device_train_batch_size or num_crops, set "
             f"gradient_checkpointing true, or auto_find_batch_size ({str(problem).split('.')[0]})"
         ) from problem
-    return replace(
-        settings,
-        per_device_train_batch_size=max(size // 2, 1),
-        gradient_accumulation_steps=settings.gradient_accumulation_steps * 2,
-        max_tokens_per_batch=budget // 2,
-    )
+    if budget:  # below the longest record passes do not get smaller, only fewer of its neighbours stand together
+        smaller = max(budget // 2, longest)
+        return replace(settings, max_tokens_per_batch=smaller, gradient_accumulation_steps=round(passes * budget / smaller))
+    share = next(number for number in range(2, size + 1) if size % number == 0)
+    return replace(settings, per_device_train_batch_size=size // share, gradient_accumulation_steps=passes * share)
+
+
+def _pass_words(settings: TrainSettings) -> str:
+    """How large a forward pass is."""
+    if settings.max_tokens_per_batch:
+        return f"{settings.max_tokens_per_batch} tokens"
+    return f"{settings.per_device_train_batch_size} records"
 
 
 def _say_plan(settings: TrainSettings, parts: Parts, model: Any, order: Order, validation: int, spread: Alone) -> None:

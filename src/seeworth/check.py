@@ -19,6 +19,7 @@ import yaml
 from .errors import SettingsError, told_as
 from .run_folder import MANIFEST, read_run
 from .settings import CheckSettings, TrainSettings
+from .usage import fault
 
 STARTED = "started.json"  # of a run folder, written by `train` before anything else
 
@@ -59,8 +60,10 @@ def _parsed(said: dict[str, Any], path: Path) -> TrainSettings:
 
     parser = ArgumentParser(exit_on_error=False)
     parser.add_class_arguments(TrainSettings, as_group=False)
-    with told_as(SettingsError, ArgumentError, where=path):
+    try:
         return TrainSettings(**vars(parser.parse_object(said)))
+    except ArgumentError as problem:
+        raise SettingsError(f"{path}: {fault(problem, TrainSettings)}") from problem
 
 
 def _only_for_data(settings: CheckSettings) -> None:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import settings as s
 from .errors import SeeworthError
+from .say import say
 from .usage import fault
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         arguments = build_parser(words[0] if words else "").parse_args(words)
     except ArgumentError as problem:
-        print(_wrong_usage(words, problem), file=sys.stderr)
+        say(_wrong_usage(words, problem), error=True)
         return 2
     verb = arguments.verb
     settings_class, place, _ = VERBS[verb]
@@ -52,12 +53,12 @@ def main(argv: Sequence[str] | None = None) -> int:
             warnings.simplefilter("ignore")  # libraries' notes to developers; ours are printed
             getattr(import_module(module), function)(settings_class(**values))
     except KeyboardInterrupt:
-        print(f"seeworth {verb}: stopped by the keyboard", file=sys.stderr)
+        say(f"seeworth {verb}: stopped by the keyboard", error=True)
         return 130
     except Exception as problem:
         if not isinstance(problem, (SeeworthError, OSError, *_model_errors())):
             raise
-        print(f"seeworth {verb}: {' '.join(str(problem).split())}", file=sys.stderr)
+        say(f"seeworth {verb}: {' '.join(str(problem).split())}", error=True)
         return 1
     return 0
 

@@ -18,7 +18,9 @@ import yaml
 
 from .errors import SettingsError, told_as
 from .run_folder import MANIFEST, read_run
+from .say import many, say
 from .settings import CheckSettings, TrainSettings
+from .usage import fault
 
 STARTED = "started.json"  # of a run folder, written by `train` before anything else
 
@@ -59,8 +61,10 @@ def _parsed(said: dict[str, Any], path: Path) -> TrainSettings:
 
     parser = ArgumentParser(exit_on_error=False)
     parser.add_class_arguments(TrainSettings, as_group=False)
-    with told_as(SettingsError, ArgumentError, where=path):
+    try:
         return TrainSettings(**vars(parser.parse_object(said)))
+    except ArgumentError as problem:
+        raise SettingsError(f"{path}: {fault(problem, TrainSettings)}") from problem
 
 
 def _only_for_data(settings: CheckSettings) -> None:
@@ -92,11 +96,11 @@ def _check_training(one: TrainSettings, settings: CheckSettings) -> None:
     model, encoder = build(one, dataset, train, parts)
     order = make_order(one, encoder, train)
     speed_up(model, one, max(order.lengths), Alone(device()))
-    print(f"{settings.target}: {one.model}, {say_parts(model, parts)}, on {len(train)} records of {one.data}", flush=True)
+    say(f"{settings.target}: {one.model}, {say_parts(model, parts)}, on {many(len(train), 'record')} of {one.data}")
     findings = examine(model, encoder, train, one, optimizer=make_optimizer(model, one))
     print(show(findings))
     demand(findings)
-    print(f"{settings.target}: would train")
+    say(f"{settings.target}: would train")
 
 
 def _check_run(target: Path, settings: CheckSettings) -> None:
@@ -114,8 +118,8 @@ def _check_run(target: Path, settings: CheckSettings) -> None:
         raise DataError(f"{dataset.folder} has no record in a split: the run cannot be asked about anything")
     tuned = load_run(target)
     records = dataset.records(splits[0])  # type: ignore[arg-type]
-    print(f"{target}: {about['model']}, asked about {splits[0]} records of {dataset.folder}", flush=True)
+    say(f"{target}: {about['model']}, asked about {splits[0]} records of {dataset.folder}")
     findings = question(tuned.model, tuned.encoder, records, TrainSettings(dataset.folder, target, dtype=about["dtype"]))
     print(show(findings))
     demand(findings)
-    print(f"{target}: sees what it is shown")
+    say(f"{target}: sees what it is shown")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 import warnings
+from argparse import ArgumentError
 from collections.abc import Sequence
 from dataclasses import fields
 from importlib import import_module
@@ -14,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 from . import settings as s
 from .errors import SeeworthError
+from .say import say
+from .usage import fault
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser
@@ -36,7 +39,11 @@ VERBS: dict[str, tuple[type[Any], str, bool]] = {
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one verb; return the exit status."""
     words = _bare_flags(list(sys.argv[1:] if argv is None else argv))
-    arguments = build_parser(words[0] if words else "").parse_args(words)
+    try:
+        arguments = build_parser(words[0] if words else "").parse_args(words)
+    except ArgumentError as problem:
+        say(_wrong_usage(words, problem), error=True)
+        return 2
     verb = arguments.verb
     settings_class, place, _ = VERBS[verb]
     values = {key: value for key, value in vars(arguments[verb]).items() if key != "config"}
@@ -46,12 +53,12 @@ def main(argv: Sequence[str] | None = None) -> int:
             warnings.simplefilter("ignore")  # libraries' notes to developers; ours are printed
             getattr(import_module(module), function)(settings_class(**values))
     except KeyboardInterrupt:
-        print(f"seeworth {verb}: stopped by the keyboard", file=sys.stderr)
+        say(f"seeworth {verb}: stopped by the keyboard", error=True)
         return 130
     except Exception as problem:
         if not isinstance(problem, (SeeworthError, OSError, *_model_errors())):
             raise
-        print(f"seeworth {verb}: {' '.join(str(problem).split())}", file=sys.stderr)
+        say(f"seeworth {verb}: {' '.join(str(problem).split())}", error=True)
         return 1
     return 0
 
@@ -62,12 +69,15 @@ def build_parser(only: str = "") -> ArgumentParser:
 
     set_parsing_settings(docstring_parse_attribute_docstrings=True)
     parser = ArgumentParser(
-        prog="seeworth", description="Fine-tune Phi-3-Vision on your own photos, know whether it really learnt, and put it to use."
+        prog="seeworth",
+        description="Fine-tune Phi-3-Vision on your own photos, know whether it really learnt, and put it to use.",
+        exit_on_error=False,
+        allow_abbrev=False,
     )
     verbs = parser.add_subcommands(dest="verb", required=True, metavar="VERB")
     for verb, (settings_class, _, positional) in VERBS.items():
         words = (settings_class.__doc__ or "").strip()
-        one = ArgumentParser(description=words)
+        one = ArgumentParser(description=words, exit_on_error=False, allow_abbrev=False)
         if only not in VERBS or verb == only:  # reading all their signatures takes a sixth of a second
             one.add_argument("--config", action="config", help="YAML file with settings; arguments after it win.")
             one.add_class_arguments(settings_class, as_group=False, as_positional=positional)
@@ -79,15 +89,31 @@ def _bare_flags(argv: list[str]) -> list[str]:
     """`--overwrite` alone means `--overwrite true`, as people expect of a switch; `--num_crops=None` means null where a setting may be left
     out, for so an agent of `wandb sweep` writes it.
     """
-    settings_class = VERBS[argv[0]][0] if argv and argv[0] in VERBS else None
+    settings_class, _, positional = VERBS[argv[0]] if argv and argv[0] in VERBS else (None, "", False)
     known = fields(settings_class) if settings_class else ()
     switches = {f"--{one.name}" for one in known if str(one.type).startswith("bool")}
     nothing = {f"--{one.name}=None": f"--{one.name}=null" for one in known if one.default is None}
+
+    def is_value(word: str) -> bool:
+        """Where words may stand by place, only those that a switch knows are its own."""
+        return word.lower() in ("true", "false", "yes", "no", "auto") if positional else bool(word) and not word.startswith("--")
+
     following = [*argv, ""][1:]
     return [
-        f"{word}=true" if word in switches and after not in ("true", "false") else nothing.get(word, word)
+        f"{word}=true" if word in switches and not is_value(after) else nothing.get(word, word)
         for word, after in zip(argv, following, strict=True)
     ]
+
+
+def _wrong_usage(words: Sequence[str], problem: Exception) -> str:
+    """One line: the fault, and where to read on."""
+    verb = words[0] if words else ""
+    if verb not in VERBS:
+        given = f"{verb!r} is no verb" if verb else "no verb is given"
+        return f"seeworth: {given}, expected {', '.join(VERBS)} (seeworth --help says what each does)"
+    settings_class, _, positional = VERBS[verb]
+    said = fault(problem, settings_class, positional=positional, typed=words)
+    return f"seeworth {verb}: {said} (seeworth {verb} --help lists the settings)"
 
 
 def _model_errors() -> tuple[type[Exception], ...]:

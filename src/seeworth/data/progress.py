@@ -84,9 +84,9 @@ def watched(items: Iterable[T], total: int, words: str) -> Iterator[T]:
 def quarters(items: Iterable[T], total: int, verb: str, unit: str, count: Callable[[T], int] = lambda _: 1) -> Iterator[T]:
     """The items as they come, with a bar on a terminal, and elsewhere a plain line on stdout each quarter: drawing: 2 of 8 photos.
 
-    `count` says how many units an item is.
+    `count` says how many units an item is. Of nothing there is nothing to tell.
     """
-    if sys.stdout.isatty():
+    if total and sys.stdout.isatty():
         with Progress() as bar:
             task = bar.add_task(verb, total=total)
             for item in items:

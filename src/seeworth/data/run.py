@@ -15,7 +15,6 @@ from __future__ import annotations
 import errno
 import hashlib
 import sqlite3
-import sys
 from array import array
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -25,6 +24,7 @@ from typing import Any
 
 from ..errors import DataError, SettingsError
 from ..record import Split
+from ..say import say
 from ..settings import ImportSettings, to_plain
 from ..task import Task, task_columns
 from .dataset import MANIFEST, REJECTED, UNASSIGNED, Dataset, Further, Rejected, Row, write_dataset, write_rejected
@@ -61,21 +61,21 @@ def run(settings: ImportSettings) -> None:
     total = sum(1 for _ in source.only([]))
     asked = _asked(settings, source, task, columns)
     if not settings.overwrite and is_finished(settings.output, asked) and untouched(_files(source, reader), settings.output):
-        print(f"{settings.output}: this import is finished already, and its source has not changed since: nothing to do")
+        say(f"{settings.output}: this import is finished already, and its source has not changed since: nothing to do")
         for line in _summary(Dataset.open(settings.output), total):
-            print(line)
+            say(line)
         return
     try:
         with begin(settings.output, asked, settings.overwrite) as ledger:
             if not (settings.output / MANIFEST).exists():
                 _import(settings, source, reader, ledger, total, asked)
             for line in _summary(Dataset.open(settings.output), total):
-                print(line)
+                say(line)
             ledger.finish()
     except (OSError, sqlite3.Error) as problem:
         raise _disk_full(settings, problem) from problem
     except KeyboardInterrupt:
-        print(f"{settings.output}: left unfinished; the same command continues it", file=sys.stderr)
+        say(f"{settings.output}: left unfinished; the same command continues it", error=True)
         raise
 
 
@@ -84,7 +84,7 @@ def _import(settings: ImportSettings, source: Source, reader: RowReader, ledger:
     task, columns = reader.task, reader.columns
     processes = settings.processes or (1 if total <= _FEW else processors())
     for line in take_photos(_photos(watched(source, total, "rows"), reader), settings, ledger, processes):
-        print(line)
+        say(line)
     kept = array("q")
     division = _deal(settings, reader, _judged(source, reader, ledger, kept))
     sweep(settings.output, ledger.is_used)

@@ -11,6 +11,7 @@ from ..encode import Encoder
 from ..errors import RunError, SettingsError
 from ..features import FeatureStore, features_folder, is_frozen
 from ..record import Record
+from ..say import say
 from ..settings import TrainSettings
 from .examples import Features
 from .spread import Alone
@@ -43,7 +44,7 @@ def open_features(
         _without(asked, f"the disk that holds {root} is full", spread)
         return None
     if spread.main:
-        print(store.words(), flush=True)
+        say(store.words())
     return store
 
 
@@ -82,4 +83,4 @@ def _without(asked: bool | str, lack: str, spread: Alone) -> None:
     if asked is True:
         raise RunError(f"vision_cache is true, but {lack}")
     if spread.main:
-        print(f"without vision cache: {lack}", flush=True)
+        say(f"without vision cache: {lack}")

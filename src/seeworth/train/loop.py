@@ -30,6 +30,7 @@ from .order import Order
 from .schedule import Schedule, moments
 from .spread import Alone
 from .step import Stepped, Stepper, count
+from .telling import Telling, telling
 
 
 class Trainer:
@@ -79,9 +80,14 @@ class Trainer:
         self.window = {"loss": 0.0, "steps": 0}  # since the last line of the log
         self.norm = 0.0  # of the last step's gradient, before it was clipped
         self.pace = Pace()
+        self.told = Telling(0, self.total, silent=True)  # until it runs
 
     def run(self) -> None:
         """From the step it is at to the last. Raises RunError when the loss is not finite or a checkpoint cannot be written."""
+        with telling(self.step, self.total, silent=not self.spread.main) as self.told:
+            self._run()
+
+    def _run(self) -> None:
         self.model.train()
         batches = self._batches()
         waiting: list[Stepped] = []
@@ -96,6 +102,7 @@ class Trainer:
                 self._evaluate()
             if self.step in self.moments.save:
                 self.save()
+            self.told.step(self.step)
 
     def _step(self, batches: list[dict[str, Any]]) -> Stepped:
         self.schedule.set(self.step)
@@ -148,8 +155,10 @@ class Trainer:
             "train/epoch": epoch,
         }
         self.window = {"loss": 0.0, "steps": 0}
+        pace = self.pace.figures()
         self.track.log(self.step, figures)
-        self.track.speed(self.step, self.pace.figures())
+        self.track.speed(self.step, pace)
+        self.told.hear(self.step, {**figures, **pace})
 
     def _evaluate(self) -> None:
         with as_it_is(self.settings):
@@ -163,6 +172,7 @@ class Trainer:
         loss = self.validation_loss()
         self._finite("eval/loss", loss, self.step)
         self.track.log(self.step, {"eval/loss": loss})
+        self.told.hear(self.step, {"eval/loss": loss})
         if self.best["loss"] is None or loss < self.best["loss"]:
             self.best = {"loss": loss, "step": self.step}
         with self.spread.answering(self.model) as model:

@@ -273,7 +273,7 @@ def say_parts(model: nn.Module, parts: Parts) -> str:
     words = []
     for part, weights in trained_parameters(model).items():
         million = sum(weight.numel() for weight in weights.values()) / 1e6
-        words.append(f"{part} {parts[part]}" + (f" {million:.1f}M" if weights else ""))
+        words.append(f"{part} {parts[part]}" + (f" {million:.3g}M" if weights else ""))
     return ", ".join(words)
 
 

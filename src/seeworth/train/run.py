@@ -7,7 +7,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from contextlib import ExitStack
 from dataclasses import replace
@@ -22,6 +21,7 @@ from ..memory import keep_freed_memory
 from ..predict.vlm import VLM
 from ..record import Record
 from ..run_folder import write_run
+from ..say import many, say
 from ..settings import TrainSettings, to_plain
 from ..track import About, Track, listeners
 from .answering import Answering
@@ -39,6 +39,7 @@ from .order import Order
 from .parts import Parts, resolve_parts, say_parts
 from .result import about_run, write_result
 from .spread import Alone, make_spread
+from .telling import duration
 
 FINAL_RECORDS = 200  # validation records that the finished model answers
 
@@ -74,7 +75,7 @@ def run(settings: TrainSettings) -> None:
                 return _train(settings, dataset, parts, spread, taken, orders)
             except KeyboardInterrupt:
                 if spread.main:
-                    print(how_to_go_on(taken.out), file=sys.stderr, flush=True)
+                    say(how_to_go_on(taken.out), error=True)
                 raise
             except torch.OutOfMemoryError as problem:
                 settings = _smaller(settings, problem, max(orders[-1].lengths) if orders else 1)
@@ -153,7 +154,7 @@ def _finish(
         # Another family than eval/: more records, and the best checkpoint, so no point on the same curve.
         figures |= trainer.answering(trainer.step, "final", model, validation[: max(settings.eval_records, FINAL_RECORDS)])
         trainer.spread.main_only(lambda: _leave(about_run(settings, parts, dataset, trainer, model, minutes, figures), trainer, model))
-    _say(trainer.spread, f"trained {trainer.step} steps in {minutes:.1f} minutes: {trainer.out}")
+    _say(trainer.spread, f"trained {many(trainer.step, 'step')} in {duration(60 * minutes)}: {trainer.out}")
 
 
 def _leave(about: dict[str, Any], trainer: Trainer, model: Any) -> None:
@@ -225,8 +226,8 @@ def _smaller(settings: TrainSettings, problem: Exception, longest: int) -> Train
 def _pass_words(settings: TrainSettings) -> str:
     """How large a forward pass is."""
     if settings.max_tokens_per_batch:
-        return f"{settings.max_tokens_per_batch} tokens"
-    return f"{settings.per_device_train_batch_size} records"
+        return many(settings.max_tokens_per_batch, "token")
+    return many(settings.per_device_train_batch_size, "record")
 
 
 def _say_plan(settings: TrainSettings, parts: Parts, model: Any, order: Order, validation: int, spread: Alone) -> None:
@@ -236,11 +237,11 @@ def _say_plan(settings: TrainSettings, parts: Parts, model: Any, order: Order, v
     processes = f" x {spread.processes}" if spread.processes > 1 else ""
     _say(
         spread,
-        f"training {trained / 1e6:.1f} of {whole / 1e6:.1f} million parameters ({say_parts(model, parts)}) "
-        f"on {len(order.lengths)} records, {validation} to validate, {steps} steps, {spread.device.type}{processes}",
+        f"training {trained / 1e6:.3g} of {whole / 1e6:.3g} million parameters ({say_parts(model, parts)}) "
+        f"on {many(len(order.lengths), 'record')}, {validation} to validate, {many(steps, 'step')}, {spread.device.type}{processes}",
     )
 
 
 def _say(spread: Alone, words: str) -> None:
     if spread.main:
-        print(words, flush=True)
+        say(words)

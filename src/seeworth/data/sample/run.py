@@ -18,6 +18,7 @@ import numpy as np
 
 from ...errors import SettingsError
 from ...record import Value
+from ...say import many, say
 from ...settings import SampleSettings
 from ...task import Field, Task
 from ..dataset import Row, prepare_folder, store_photo, write_dataset, write_table_note
@@ -75,9 +76,9 @@ def run(settings: SampleSettings) -> None:
     if not photos:
         write_table_note(folder, rows, COLUMNS, source)
     for line in summary(folder, rows, photos):
-        print(line)
+        say(line)
     if photos:
-        print(_account(plan[:photos], folder, time.perf_counter() - start, source["floor"]["full_price_mae"]))
+        say(_account(plan[:photos], folder, time.perf_counter() - start, source["floor"]["full_price_mae"]))
 
 
 def check(settings: SampleSettings, rows: int) -> None:
@@ -112,8 +113,9 @@ def _source(settings: SampleSettings, plan: PackedPlan, photos: int) -> dict[str
 
 
 def _account(plan: PackedPlan, folder: Path, seconds: float, lowest: float) -> str:
+    categories = "1 category" if plan.kinds == 1 else f"{plan.kinds} categories"
     return (
-        f"{folder}: {len(plan)} photos of {plan.groups} products in {plan.kinds} categories, "
+        f"{folder}: {many(len(plan), 'photo')} of {many(plan.groups, 'product')} in {categories}, "
         f"drawn in {seconds:.0f} s; no reader can read their prices better than ${lowest:.0f} off on average"
     )
 

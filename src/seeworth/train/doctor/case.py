@@ -102,10 +102,6 @@ def spread_over(records: Sequence[Record], count: int) -> list[Record]:
     return [records[int(number * step)] for number in range(min(count, len(records)))]
 
 
-def many(count: int, noun: str) -> str:
-    return f"{count} {noun}" + ("" if count == 1 else "s")
-
-
 def short(text: str) -> str:
     shown = " ".join(text.split())
     return repr(shown if len(shown) <= SHOWN else f"{shown[:SHOWN]}...")

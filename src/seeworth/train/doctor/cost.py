@@ -6,8 +6,10 @@ import os
 from collections.abc import Sequence
 
 from ...encode import Measure
+from ...say import many
 from ..memory import GIB, estimate_memory
 from ..order import Order
+from ..telling import duration
 from .case import Case, Finding, spread_over
 
 MEASURED = 500  # records whose tokens are counted at most
@@ -23,8 +25,8 @@ def look_at_work(case: Case, seconds: float) -> Finding:
     return Finding(
         "work",
         True,
-        f"{steps:,} steps, {records:,.0f} records of {tokens:,.0f} tokens, {photo:,.0f} of them the photo's: about {_time(hours)} by the "
-        "time of one pass here (an estimate; validation comes on top)",
+        f"{many(steps, 'step')}, {many(round(records), 'record')} of {tokens:,.0f} tokens, {photo:,.0f} of them the photo's: about "
+        f"{duration(3600 * hours)} by the time of one pass here (an estimate; validation comes on top)",
     )
 
 
@@ -70,9 +72,3 @@ def _processes() -> int:
 
 def _gib(size: int) -> str:
     return f"{size / GIB:.2f}" if size < 10 * GIB else f"{size / GIB:.1f}"
-
-
-def _time(hours: float) -> str:
-    if hours < 1 / 30:
-        return f"{hours * 3600:.0f} seconds"
-    return f"{hours * 60:.0f} minutes" if hours < 2 else f"{hours:.1f} hours"

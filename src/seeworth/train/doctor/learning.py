@@ -12,11 +12,12 @@ import torch
 from PIL import ImageOps
 
 from ...encode import Example, collate, photos_of
+from ...say import many
 from ..loop import compute_dtype
 from ..optimizer import make_optimizer
 from ..parts import PARTS, Part, part_of, published
 from ..untouched import same_weights
-from .case import Case, Finding, many
+from .case import Case, Finding
 
 LEARNT = 0.1  # share of its first loss that a batch learnt by heart has left
 

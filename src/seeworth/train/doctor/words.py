@@ -8,8 +8,9 @@ import torch
 
 from ...data.photo.decode import photo_size
 from ...encode import IGNORED, Encoder, Example
+from ...say import many
 from ..step import to_device
-from .case import Case, Finding, many, short, spread_over
+from .case import Case, Finding, short, spread_over
 
 LOOKED_AT = 20_000  # records whose answers are compared at most
 
@@ -35,7 +36,8 @@ def look_at_photos(case: Case) -> Finding:
         return Finding("photos", False, f"{words}: expected as many: take processor and model from one folder")
     if not photos:
         return Finding("photos", True, "no record has a photo: words alone are trained")
-    return Finding("photos", True, f"{many(photos, 'photo')} make {rows} rows, and the text has {places} places for them")
+    make = "makes" if photos == 1 else "make"
+    return Finding("photos", True, f"{many(photos, 'photo')} {make} {rows} rows, and the text has {places} places for them")
 
 
 def _rows(case: Case) -> int:

@@ -15,7 +15,9 @@ def test_off_a_terminal_each_moment_of_the_log_is_a_line(capsys: pytest.CaptureF
         told.step(20)
         told.hear(20, {"eval/loss": 1.5})
         told.hear(40, {"train/loss": 1.0, "train/photos_per_second": 0.0})
-    lines = capsys.readouterr().err.splitlines()
+    said = capsys.readouterr()
+    lines = said.out.splitlines()
+    assert not said.err  # an error stands there alone
     assert [line.rpartition(",")[0] or line for line in lines] == [
         "step 20 of 40: loss 1.312, 80 photos/s",
         "step 20 of 40: validation loss 1.5",
@@ -40,19 +42,20 @@ def test_a_terminal_gets_a_bar_that_goes_on_where_the_training_does(
         told.hear(40, {"train/loss": 1.25, "train/photos_per_second": 80.0})
         told.hear(40, {"eval/loss": 1.5})
         told.step(40)
-    shown = capsys.readouterr().err
+    said = capsys.readouterr()
+    shown = said.err
     assert "10/40" in shown
     assert "40/40" in shown
     assert "loss 1.25" in shown
     assert ("validation loss 1.5, 80 photos/s" in shown) == (width == 100)  # a narrow one has room for one figure
-    assert "step 40 of 40" not in shown
+    assert not said.out
 
 
 def test_the_time_left_is_that_of_the_steps_since_the_start(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     told = Telling(100, 200)
     monkeypatch.setattr(module.time, "monotonic", lambda: told.began + 60)
     told.hear(150, {"train/loss": 1.0})
-    assert capsys.readouterr().err.endswith(", 60 seconds left\n")
+    assert capsys.readouterr().out.endswith(", 60 seconds left\n")
 
 
 @pytest.mark.parametrize(

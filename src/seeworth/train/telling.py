@@ -1,10 +1,9 @@
-"""What a person sees while it trains: a bar on a terminal; elsewhere a line whenever log.jsonl gets one, so that it grows with the log and
-not with the hours. Knows nothing of the loop.
+"""What a person sees while it trains: a bar on a terminal; elsewhere a line on stdout whenever log.jsonl gets one, so that the lines grow
+with the log and not with the hours. Knows nothing of the loop.
 """
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
@@ -23,7 +22,7 @@ SHOWN = {  # figure: how it is called
 
 
 class Telling:
-    """How far a training is, told on stderr.
+    """How far a training is.
 
     Args:
         start, total: optimizer steps done at the start, and at the end. bar: to draw on; None prints lines. silent: neither.
@@ -47,7 +46,7 @@ class Telling:
         said = words(figures)
         if self.bar is None and said and not self.silent:
             left = "" if step >= self.total else f", {self._left(step)} left"
-            print(f"step {step} of {self.total}: {said}{left}", file=sys.stderr, flush=True)
+            print(f"step {step} of {self.total}: {said}{left}", flush=True)
 
     def _left(self, step: int) -> str:
         done = max(step - self.start, 1)

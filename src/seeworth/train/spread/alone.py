@@ -83,8 +83,10 @@ class Alone:
         return nullcontext()
 
     def backward(self, model: nn.Module, loss: Tensor) -> None:
-        """Gradients of a loss, added to those that are there."""
-        loss.backward()  # type: ignore[no-untyped-call]
+        """Gradients of a loss, added to those that are there; none of one that nothing trained had a part in, as in a pass of words
+        alone where only what reads photos is trained."""
+        if loss.requires_grad:
+            loss.backward()  # type: ignore[no-untyped-call]
 
     def update(self, model: nn.Module, optimizer: Optimizer, scaler: torch.amp.GradScaler, largest: float) -> Tensor:
         """Scale the gradients down to a norm of `largest`, step, and forget them; return the norm they had, on the device.

@@ -10,8 +10,11 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from dataclasses import replace
+from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -29,8 +32,9 @@ from seeworth.settings import TrainSettings, to_plain
 from seeworth.task import Field, Task
 from seeworth.train.examples import Place, first_photo, places_of
 from seeworth.train.run import run
-from seeworth.train.spread import make_spread
+from seeworth.train.spread import Alone, make_spread
 from seeworth.train.spread.launch import check, not_taken, read_launch
+from seeworth.train.spread.meeting import meet
 from seeworth.train.spread.zero import Zero
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -45,6 +49,12 @@ FSDP2 = ("--config_file", str(LAUNCH / "fsdp2.yaml"))
 ASKED: dict[str, Any] = {
     "model": "tiny", "max_steps": STEPS, "per_device_train_batch_size": 2, "gradient_accumulation_steps": 1, "learning_rate": 2e-3,
     "evals_per_run": 1, "save_steps": 2, "eval_records": 3, "save_total_limit": 9, "logging_steps": 1, "report_to": "none", "doctor": False,
+}  # fmt: skip
+ENVIRON = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT / "src"), "GLOO_SOCKET_IFNAME": "lo"}
+PACKAGES = os.environ.get("SEEWORTH_DEEPSPEED_PACKAGES", "/tmp/ds")  # where DeepSpeed may lie when it is not installed
+DEEPSPEED = ENVIRON | {
+    "PYTHONPATH": os.pathsep.join([str(ROOT / "src"), PACKAGES]), "DS_ACCELERATOR": "cpu",
+    "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),  # it looks for ninja there
 }  # fmt: skip
 MINUTES = 5  # a hang ends the test; nothing here takes one
 
@@ -84,10 +94,11 @@ def command(data: Path, out: Path, **more: object) -> list[str]:
     return ["train", *(f"--{name}={json.dumps(value) if isinstance(value, bool) else value}" for name, value in asked.items())]
 
 
-def start(launcher: tuple[str, ...], words: list[str], program: tuple[str, ...] = ("-m", "seeworth.cli")) -> subprocess.Popen[str]:
-    environ = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT / "src"), "GLOO_SOCKET_IFNAME": "lo"}
+def start(
+    launcher: tuple[str, ...], words: list[str], program: tuple[str, ...] = ("-m", "seeworth.cli"), environ: Mapping[str, str] | None = None
+) -> subprocess.Popen[str]:
     words = [sys.executable, *launcher, *program, *words]
-    return subprocess.Popen(words, env=environ, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    return subprocess.Popen(words, env=environ or ENVIRON, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
 
 
 def told(process: subprocess.Popen[str]) -> str:
@@ -98,8 +109,8 @@ def told(process: subprocess.Popen[str]) -> str:
         process.kill()
 
 
-def train(launcher: tuple[str, ...], words: list[str]) -> str:
-    process = start(launcher, words)
+def train(launcher: tuple[str, ...], words: list[str], environ: Mapping[str, str] | None = None) -> str:
+    process = start(launcher, words, environ=environ)
     said = told(process)
     assert process.returncode == 0, said
     return said
@@ -207,6 +218,56 @@ def test_whatever_is_trained_is_the_same_on_two_processes(alone: Path, data: Pat
     for name, (_, _, within) in kinds.items():
         for strategy in ("ddp", "fsdp"):
             same(tmp_path / name, tmp_path / f"{name}-{strategy}", *within)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        ({"learning_rate": -1.0}, "learning_rate is above 0"),
+        ({"save_total_limit": 0}, "save_total_limit is 0"),
+        ({"report_to": "mlflow"}, "report_to names 'mlflow'"),
+    ],
+)
+def test_a_wrong_setting_is_told_by_one_process_before_anything_is_written(
+    wrong: dict[str, Any], words: str, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heard: list[str] = []
+
+    class Voice(Alone):
+        @contextmanager
+        def one_voice(self) -> Iterator[None]:
+            try:
+                yield
+            except SettingsError as problem:
+                heard.append(str(problem))
+                raise
+
+    monkeypatch.setattr("seeworth.train.run.make_spread", lambda _: Voice(torch.device("cpu")))
+    with pytest.raises(SettingsError, match=words):
+        run(settings(data, tmp_path / "run", **wrong))
+    assert len(heard) == 1
+    assert not (tmp_path / "run").exists()
+
+
+def test_passes_of_words_alone_teach_nothing_where_only_what_reads_photos_is_trained(tmp_path: Path) -> None:
+    """One process, one record a pass: every other one has no photo, so no gradient; with another photo beside it, it would be the same."""
+    mixed = make_set(tmp_path / "set", words_alone=2)
+    asked = {"language": "frozen", "projector": "frozen", "per_device_train_batch_size": 1, "max_steps": 8}
+    run(settings(mixed, tmp_path / "run", **asked))
+    norms = {step: norm for (step, name), norm in figures(tmp_path / "run").items() if name == "train/grad_norm"}
+    assert len(norms) == 8
+    assert 0 < sum(norm == 0 for norm in norms.values()) < 8
+
+
+def test_a_second_start_reads_nothing_that_the_first_left_in_the_store() -> None:
+    """What `torchrun --max_restarts` does: the others are there before the main one, and find the first start's name."""
+    store, patience = torch.distributed.HashStore(), timedelta(seconds=60)
+    for _ in range(3):
+        with ThreadPoolExecutor(3) as pool:
+            others = [pool.submit(meet, store, rank, 3, patience) for rank in (1, 2)]
+            wait(others, timeout=0.1)
+            parts = [meet(store, 0, 3, patience), *(one.result(60) for one in others)]
+        assert [part.add("arrived", 1) for part in parts] == [1, 2, 3]  # one part for all three, in which nothing was yet
 
 
 def test_an_error_of_the_main_process_ends_all_and_is_told_once(data: Path, tmp_path: Path) -> None:
@@ -326,6 +387,18 @@ def test_deepspeed_that_is_not_there_is_told_in_one_line(monkeypatch: pytest.Mon
     zero.launch = launch
     with pytest.raises(SettingsError, match=r"DeepSpeed is asked for and cannot be imported .*: pip install deepspeed, or --strategy fsdp"):
         zero.settle(one)
+
+
+def test_zero_2_and_3_train_to_the_losses_of_one_process_where_deepspeed_is(alone: Path, data: Path, tmp_path: Path) -> None:
+    """From the start with stage 2, on from its checkpoint with stage 3: as the recipes have them."""
+    if subprocess.run([sys.executable, "-c", "import deepspeed"], env=DEEPSPEED, capture_output=True, check=False).returncode:
+        pytest.skip(f"deepspeed is neither installed nor in {PACKAGES}: pip install --target {PACKAGES} deepspeed")
+    two = tmp_path / "two"
+    train((*ACCELERATE, "--config_file", str(LAUNCH / "zero2.yaml")), command(data, two), DEEPSPEED)
+    same(alone, two)
+    three = go_back(two, tmp_path / "three", 2)
+    train((*ACCELERATE, "--config_file", str(LAUNCH / "zero3.yaml")), command(data, three), DEEPSPEED)
+    same(alone, three)
 
 
 def test_a_pass_of_words_alone_gets_a_photo_where_others_may_have_one() -> None:

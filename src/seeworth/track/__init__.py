@@ -10,7 +10,7 @@ Trackers are optional guests: all that they write lies in the run folder, and on
 
 from __future__ import annotations
 
-from .listener import About, Listener, Row, listeners
+from .listener import About, Listener, Row, listeners, names_of
 from .log import Track
 
-__all__ = ["About", "Listener", "Row", "Track", "listeners"]
+__all__ = ["About", "Listener", "Row", "Track", "listeners", "names_of"]

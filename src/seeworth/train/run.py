@@ -23,7 +23,7 @@ from ..record import Record
 from ..run_folder import write_run
 from ..say import many, say
 from ..settings import TrainSettings, to_plain
-from ..track import About, Track, listeners
+from ..track import About, Track, listeners, names_of
 from .answering import Answering
 from .build import build, speed_up
 from .checkpoint import find_checkpoint, read_state
@@ -51,14 +51,15 @@ def run(settings: TrainSettings) -> None:
     split, ModelError when the model cannot be loaded, RunError when the loss is not finite or the disk is full, PhotoError when a
     photo has vanished.
     """
-    check_limits(settings)
     keep_freed_memory()
-    if settings.num_threads:
+    if settings.num_threads > 0:
         torch.set_num_threads(settings.num_threads)
     with ExitStack() as held:
         spread = make_spread(settings)
         held.callback(spread.close)
         held.enter_context(spread.one_voice())
+        check_limits(settings)
+        names_of(settings.report_to)
         spread.settle(settings)
         parts = resolve_parts(settings)
         dataset = Dataset.open(settings.data)

@@ -2,6 +2,7 @@
 
     alone.py     one process: what the loop may ask, and what it gets without a launcher
     launch.py    who asks for what: the environment of torchrun, accelerate launch, srun; `make_spread`
+    meeting.py   the processes of one start find each other
     together.py  DDP: each process holds the whole model; all that processes tell each other
     sharded.py   FSDP2: each process holds a slice of each tensor
     zero.py      DeepSpeed ZeRO 2 and 3

@@ -11,13 +11,11 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
-from itertools import count
 from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.distributed.distributed_c10d import PrefixStore
 from torch.distributed.rendezvous import rendezvous
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
@@ -26,10 +24,10 @@ from ...errors import RunError, told_as
 from ...settings import TrainSettings
 from .alone import Alone, fit, trained_of
 from .launch import Launch, check, not_taken
+from .meeting import meet
 
 T = TypeVar("T")
 PATIENCE = timedelta(hours=4)  # the others wait so long for one that checks, answers or writes alone; a dead one is noticed at once
-GROUPS = count()  # a program may train twice: the second group must not find what the first one left in the store
 LAST_WORDS = timedelta(seconds=30)  # a process that lets another one tell the error waits so long for it to have spoken
 
 
@@ -48,7 +46,7 @@ class Together(Alone):
         where = f"process {self.rank} of {self.processes} cannot reach the others"
         with told_as(RunError, dist.DistError, RuntimeError, ValueError, where=where):
             found, _, _ = next(rendezvous("env://", timeout=PATIENCE))
-            self.store = PrefixStore(f"seeworth-{next(GROUPS)}", found)
+            self.store = meet(found, self.rank, self.processes, PATIENCE)
             backend = "cpu:gloo,cuda:nccl" if self.device.type == "cuda" else "gloo"
             dist.init_process_group(backend, store=self.store, rank=self.rank, world_size=self.processes, timeout=PATIENCE)
 

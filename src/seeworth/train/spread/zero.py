@@ -110,6 +110,8 @@ class Zero(Together):
         get = self.library.utils.safe_get_full_optimizer_state
         state: dict[int, dict[str, Any]] = {}
         steps = [values["step"] for values in optimizer.state.values() if "step" in values]
+        if steps:
+            self.link(model)
         for number, one in enumerate(self.numbered if steps else ()):
             moments = {name: get(one, name) for name in ("exp_avg", "exp_avg_sq")}
             state[number] = {"step": torch.tensor(float(steps[0])), **{name: value.cpu() for name, value in moments.items()}}
@@ -133,12 +135,19 @@ class Zero(Together):
         for flat in zero.fp32_partitioned_groups_flat if self.stage == 3 else zero.single_partition_of_fp32_groups:
             step = torch.tensor(steps, device=flat.device)
             optimizer.state[flat] = {"step": step, "exp_avg": torch.zeros_like(flat), "exp_avg_sq": torch.zeros_like(flat)}
-        if self.stage == 2:
-            zero._lazy_init_hp_params_optimizer_state()  # else it would do so at its first step
+        self.link(model)
         for number, one in enumerate(self.numbered):
             for name in ("exp_avg", "exp_avg_sq"):
                 whole = self._scatter(given[number][name] if given else None, Like(self.shape(one), torch.float32), one)
                 self.library.utils.safe_set_full_optimizer_state(one, whole, name)
+
+    def link(self, model: nn.Module) -> None:
+        """Let each parameter know its place in the optimizer's state. Stage 2 does so by itself in its first step, behind the first
+        group of parameters, where the others have no state yet."""
+        engine: Any = model
+        if self.stage == 2:
+            engine.optimizer._hp_optimizer_states_linked = False
+            engine.optimizer._lazy_init_hp_params_optimizer_state()
 
     def shape(self, one: Any) -> tuple[int, ...]:
         return tuple(one.ds_shape if self.stage == 3 else one.shape)

@@ -31,7 +31,9 @@ def settings(out: Path, **more: Any) -> TrainSettings:
 
 def take(out: Path, fingerprint: str = "f", task: Any = TASK, **more: Any) -> Claim:
     with ExitStack() as held:
-        return claim(settings(out, **more), fingerprint, held, task=task)
+        taken = claim(settings(out, **more), fingerprint, held, task=task)
+        taken.begin()
+        return taken
 
 
 def save(out: Path, step: int, best: int | None = None) -> Path:

@@ -74,13 +74,19 @@ def listeners(report_to: str, about: About, *, main: bool = True) -> list[Listen
 
     Raises SettingsError for a name that is not known.
     """
+    names = tracker_names(report_to)
+    return [_MAKERS[name](about) for name in names] if main else []
+
+
+def tracker_names(report_to: str) -> list[str]:
+    """The trackers that `report_to` names, each once. Raises SettingsError for one that is not known."""
     names = [part.strip() for part in report_to.split(",") if part.strip()]
     for name in names:
         if name not in (*_MAKERS, "none"):
             raise SettingsError(f"report_to names {name!r}, expected some of {', '.join(_MAKERS)}, or none")
     if "none" in names and len(names) > 1:
         raise SettingsError(f"report_to is {report_to!r}: none stands alone, or name the trackers without it")
-    return [_MAKERS[name](about) for name in dict.fromkeys(names) if name != "none"] if main else []
+    return [name for name in dict.fromkeys(names) if name != "none"]
 
 
 def _wandb(about: About) -> Listener:

@@ -35,7 +35,8 @@ def look_at_photos(case: Case) -> Finding:
         return Finding("photos", False, f"{words}: expected as many: take processor and model from one folder")
     if not photos:
         return Finding("photos", True, "no record has a photo: words alone are trained")
-    return Finding("photos", True, f"{many(photos, 'photo')} make {rows} rows, and the text has {places} places for them")
+    make = "makes" if photos == 1 else "make"
+    return Finding("photos", True, f"{many(photos, 'photo')} {make} {rows} rows, and the text has {places} places for them")
 
 
 def _rows(case: Case) -> int:

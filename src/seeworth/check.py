@@ -35,6 +35,8 @@ def run(settings: CheckSettings) -> None:
             begun = json.loads((target / STARTED).read_text(encoding="utf-8"))["settings"]
             one = _parsed(dict(begun), target / STARTED)
         _check_training(one, settings)
+    elif not target.exists():
+        raise SettingsError(f"{target}: expected a dataset folder, found nothing: name one, or train settings (YAML), or a run folder")
     else:
         if settings.data is not None:
             raise SettingsError(f"--data is for train settings and run folders, {target} is neither: leave it out")

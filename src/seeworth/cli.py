@@ -36,7 +36,11 @@ VERBS: dict[str, tuple[type[Any], str, bool]] = {
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one verb; return the exit status."""
     words = _bare_flags(list(sys.argv[1:] if argv is None else argv))
-    arguments = build_parser(words[0] if words else "").parse_args(words)
+    try:
+        arguments = build_parser(words[0] if words else "").parse_args(words)
+    except UnicodeDecodeError as problem:  # of all that can be wrong with a --config file, what the parser does not tell itself
+        print(f"seeworth {words[0]}: --config is no text file in UTF-8: {problem}", file=sys.stderr)
+        return 1
     verb = arguments.verb
     settings_class, place, _ = VERBS[verb]
     values = {key: value for key, value in vars(arguments[verb]).items() if key != "config"}
@@ -76,18 +80,24 @@ def build_parser(only: str = "") -> ArgumentParser:
 
 
 def _bare_flags(argv: list[str]) -> list[str]:
-    """`--overwrite` alone means `--overwrite true`, as people expect of a switch; `--num_crops=None` means null where a setting may be left
-    out, for so an agent of `wandb sweep` writes it.
+    """`--overwrite` alone means `--overwrite true`, as people expect of a switch, and a switch that may be left to us takes `auto` too;
+    `--num_crops=None` means null where a setting may be left out, for so an agent of `wandb sweep` writes it.
     """
     settings_class = VERBS[argv[0]][0] if argv and argv[0] in VERBS else None
     known = fields(settings_class) if settings_class else ()
-    switches = {f"--{one.name}" for one in known if str(one.type).startswith("bool")}
+    switches = {f"--{one.name}": ("true", "false", *(["auto"] if "auto" in str(one.type) else [])) for one in known if _is_switch(one.type)}
     nothing = {f"--{one.name}=None": f"--{one.name}=null" for one in known if one.default is None}
-    following = [*argv, ""][1:]
-    return [
-        f"{word}=true" if word in switches and after not in ("true", "false") else nothing.get(word, word)
-        for word, after in zip(argv, following, strict=True)
-    ]
+    words: list[str] = []
+    for word, after in zip(argv, [*argv, ""][1:], strict=True):
+        if words and words[-1] in switches:
+            words.append(word.lower())  # True and False, as Python writes them
+        else:
+            words.append(f"{word}=true" if word in switches and after.lower() not in switches[word] else nothing.get(word, word))
+    return words
+
+
+def _is_switch(kind: object) -> bool:
+    return str(kind).startswith("bool")
 
 
 def _model_errors() -> tuple[type[Exception], ...]:

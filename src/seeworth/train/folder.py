@@ -87,9 +87,11 @@ def claim(
     started = json.dumps({"settings": to_plain(settings), **data, "processes": processes}, indent=2, ensure_ascii=False) + "\n"
     if there and settings.overwrite:
         return Claim(out, None, False, instead=started)
-    if (out / MANIFEST).exists() or find_checkpoint(out) is not None:
-        _same_training(settings, data, out, processes)
+    if (out / MANIFEST).exists() or checkpoints(out):
+        with told_as(RunError, KeyError, TypeError, where=f"{out / STARTED}: was changed by hand, name another output_dir"):
+            _same_training(settings, data, out, processes)
         if (out / MANIFEST).exists():
+            _need_whole(out)
             return Claim(out, None, True)
         checkpoint, step = _checkpoint(settings, out)
         forget_after(out, step)
@@ -148,10 +150,18 @@ def _refuse_to_delete(settings: TrainSettings, out: Path) -> None:
 def _is_ours(path: Path) -> bool:
     """Whether this is a started.json or a run.json of ours; both hold the settings."""
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
     except (OSError, ValueError, RecursionError):
         return False
     return isinstance(found, dict) and isinstance(found.get("settings"), dict)
+
+
+def _need_whole(out: Path) -> None:
+    """Raises RunError when run.json, which says that the training finished, cannot be read: a run that nothing could use."""
+    if not _is_ours(out / MANIFEST):
+        last = find_checkpoint(out)
+        advice = f"delete it, and the same command goes on from {last}" if last else "add --overwrite to train anew"
+        raise RunError(f"{out / MANIFEST}: is damaged, expected what `train` wrote: {advice}")
 
 
 def _same_training(settings: TrainSettings, data: Mapping[str, Any], out: Path, processes: int) -> None:

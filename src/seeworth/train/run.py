@@ -109,7 +109,7 @@ def _train(settings: TrainSettings, dataset: Dataset, parts: Parts, spread: Alon
     optimizer = make_optimizer(wrapped, settings)
     wrapped = spread.join(wrapped, optimizer)
     checkpoint = taken.checkpoint
-    resumed = None if checkpoint is None else spread.first(lambda: read_state(checkpoint)["track"])
+    resumed = None if checkpoint is None else spread.first(lambda: read_state(checkpoint).get("track", {}))
     config = to_plain(settings) | {"data_fingerprint": dataset.fingerprint}
     about = About(taken.out, dataset.folder, settings.project, settings.run_name or taken.out.name, "train", config)
     with Track(taken.out, listeners(settings.report_to, about, main=spread.main), resume=resumed, main=spread.main) as track:

@@ -87,6 +87,9 @@ def test_a_training_that_would_learn_nothing_is_told_in_one_line(tmp_path: Path,
         ("model: tiny", ["--data", "nowhere"], "nowhere: expected a dataset folder, found nothing"),
         ("model: tiny", ["--data", "d", "--output", "page.html"], "--output, --photos and --processes are for dataset folders"),
         ("{model: tiny, method: lora}", ["--data", "d"], "tiny model starts from random weights"),
+        ("{model: tiny, per_device_train_batch_size: 0}", ["--data", "d"], "per_device_train_batch_size is 0: expected 1 or more"),
+        ("{model: tiny, lr_scheduler_type: cosin}", ["--data", "d"], "lr_scheduler_type is 'cosin'"),
+        ("{model: tiny, report_to: mlflow}", ["--data", "d"], "report_to names 'mlflow'"),
     ],
 )
 def test_settings_that_cannot_be_are_one_line(
@@ -96,6 +99,30 @@ def test_settings_that_cannot_be_are_one_line(
     Path("s.yaml").write_text(content)
     assert main(["check", "s.yaml", *more]) == 1
     assert words in one_line(capsys)
+
+
+def test_features_that_cannot_be_kept_are_told(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check", str(write(tmp_path / "s.yaml", vision_cache=True)), "--data", str(data)]) == 1
+    assert "vision_cache is true, but the CLIP tower is trained" in one_line(capsys)
+
+
+def test_what_is_not_there_is_told_as_such(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check", str(tmp_path / "nothing.yaml"), "--data", str(data)]) == 1
+    assert "nothing.yaml: expected a dataset folder, found nothing: name one, or train settings" in one_line(capsys)
+
+
+def test_words_alone_would_train_and_do(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What only photos reach is frozen then, and the doctor must know of it."""
+    turns = [({"from": "human", "value": f"Who is {number}?"}, {"from": "gpt", "value": f"It is {number}."}) for number in range(12)]
+    talks = [{"id": f"t{number}", "conversations": list(one)} for number, one in enumerate(turns)]
+    (tmp_path / "talks.json").write_text(json.dumps(talks))
+    assert main(["import", str(tmp_path / "talks.json"), str(tmp_path / "set")]) == 0
+    recipe = write(tmp_path / "s.yaml", report_to="none", max_steps=2)
+    assert main(["check", str(recipe), "--data", str(tmp_path / "set")]) == 0
+    assert "none in projector and vision" in capsys.readouterr().out
+    assert main(["train", "--config", str(recipe), "--data", str(tmp_path / "set"), "--output_dir", str(tmp_path / "run")]) == 0
+    parts = json.loads((tmp_path / "run" / "run.json").read_text())["parts"]
+    assert parts == {"language": "full", "projector": "frozen", "vision": "frozen"}
 
 
 def test_a_dataset_folder_is_still_checked_as_one(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

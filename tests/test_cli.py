@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from dataclasses import fields
@@ -133,3 +134,24 @@ def test_a_switch_needs_no_value(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert main([*argv, "--overwrite"]) == 0
     assert main([*argv, "--overwrite", "false"]) == 1
     assert main([*argv[:3], "2", "--overwrite", "--processes=1"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "meant"),
+    [
+        (["--packing"], ["--packing=true"]),
+        (["--packing", "--doctor", "False"], ["--packing=true", "--doctor", "false"]),
+        (["--gradient_checkpointing", "auto"], ["--gradient_checkpointing", "auto"]),
+        (["--vision_cache", "--run_name", "True"], ["--vision_cache=true", "--run_name", "True"]),
+        (["--packing", "auto"], ["--packing=true", "auto"]),  # left to the parser, which refuses it
+        (["--num_crops=None"], ["--num_crops=null"]),
+    ],
+)
+def test_what_a_switch_takes(words: list[str], meant: list[str]) -> None:
+    assert _bare_flags(["train", *words]) == ["train", *meant]
+
+
+def test_settings_that_are_no_text_are_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "s.yaml").write_bytes(b"\xff\xfe\x00")
+    assert main(["train", "--config", str(tmp_path / "s.yaml"), "--data", "d", "--output_dir", "o"]) == 1
+    assert re.fullmatch(r"seeworth train: --config is no text file in UTF-8: .*\n", capsys.readouterr().err)

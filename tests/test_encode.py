@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from seeworth.data.intake.stored import store_photo, stored_hash
 from seeworth.encode import IGNORED, Encoder, collate, jitter
 from seeworth.errors import PhotoError, TaskError
 from seeworth.phi3v.tiny import make_tiny
@@ -97,6 +98,20 @@ def test_a_broken_photo_is_told_by_name(encoder: Encoder, tmp_path: Path) -> Non
     path.write_bytes(b"<html>not found</html>")
     with pytest.raises(PhotoError, match=r"broken\.jpg"):
         encoder.example(Record("r", path, VALUES, "g"))
+
+
+def test_a_photo_of_a_dataset_folder_that_was_changed_is_told(encoder: Encoder, tmp_path: Path) -> None:
+    """Under the same name and of the same size: nothing else would ever show it, and its features would be kept as the old one's."""
+    Image.new("RGB", (40, 40), (200, 0, 0)).save(tmp_path / "red.png")
+    name, sha256 = store_photo(tmp_path, (tmp_path / "red.png").read_bytes(), "png")
+    assert stored_hash(tmp_path / name) == sha256
+    assert stored_hash(tmp_path / "red.png") == ""
+    one = Record("r1", tmp_path / name, {}, "g")
+    encoder.example(one, answer=False)
+    Image.new("RGB", (40, 40), (0, 200, 0)).save(tmp_path / name)
+    with pytest.raises(PhotoError, match=r"record r1, photo .*: its \d+ bytes are not those of the import") as told:
+        encoder.example(one, answer=False)
+    assert told.value.code == "changed"
 
 
 def test_jitter_keeps_the_size_and_follows_the_seed() -> None:

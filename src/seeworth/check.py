@@ -37,6 +37,8 @@ def run(settings: CheckSettings) -> None:
             begun = json.loads((target / STARTED).read_text(encoding="utf-8"))["settings"]
             one = _parsed(dict(begun), target / STARTED)
         _check_training(one, settings)
+    elif not target.exists():
+        raise SettingsError(f"{target}: expected a dataset folder, found nothing: name one, or train settings (YAML), or a run folder")
     else:
         if settings.data is not None:
             raise SettingsError(f"--data is for train settings and run folders, {target} is neither: leave it out")
@@ -80,24 +82,30 @@ def _check_training(one: TrainSettings, settings: CheckSettings) -> None:
     from .predict.vlm import device
     from .train.build import build, speed_up
     from .train.doctor import demand, examine, show
+    from .train.features import refuse_features
+    from .train.limits import check_limits
     from .train.optimizer import make_optimizer
     from .train.parts import resolve_parts, say_parts
-    from .train.run import make_order
+    from .train.run import make_order, passes_of, reached_parts, take_threads
     from .train.spread import Alone
 
     _only_for_data(settings)
     one = replace(one, data=settings.data or one.data, torch_compile=False)
+    check_limits(one)
+    take_threads(one)
     parts = resolve_parts(one)
     dataset = Dataset.open(one.data)
     train = dataset.records("train")
     if not train:
         raise DataError(f"{one.data} has no record in its train split: import it again with a split column, or without one")
     keep_freed_memory()
+    parts = reached_parts(parts, train)
     model, encoder = build(one, dataset, train, parts)
     order = make_order(one, encoder, train)
+    refuse_features(one, model, train, passes_of(one, order))
     speed_up(model, one, max(order.lengths), Alone(device()))
     say(f"{settings.target}: {one.model}, {say_parts(model, parts)}, on {many(len(train), 'record')} of {one.data}")
-    findings = examine(model, encoder, train, one, optimizer=make_optimizer(model, one))
+    findings = examine(model, encoder, train, one, parts=parts, optimizer=make_optimizer(model, one))
     print(show(findings))
     demand(findings)
     say(f"{settings.target}: would train")

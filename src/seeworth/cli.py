@@ -44,6 +44,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ArgumentError as problem:
         say(_wrong_usage(words, problem), error=True)
         return 2
+    except UnicodeDecodeError as problem:  # of all that can be wrong with a --config file, what the parser does not tell itself
+        say(f"seeworth {words[0]}: --config is no text file in UTF-8: {problem}", error=True)
+        return 1
     verb = arguments.verb
     settings_class, place, _ = VERBS[verb]
     values = {key: value for key, value in vars(arguments[verb]).items() if key != "config"}
@@ -86,23 +89,29 @@ def build_parser(only: str = "") -> ArgumentParser:
 
 
 def _bare_flags(argv: list[str]) -> list[str]:
-    """`--overwrite` alone means `--overwrite true`, as people expect of a switch; `--num_crops=None` means null where a setting may be left
-    out, for so an agent of `wandb sweep` writes it.
+    """`--overwrite` alone means `--overwrite true`, as people expect of a switch, and a switch that may be left to us takes `auto` too;
+    `--num_crops=None` means null where a setting may be left out, for so an agent of `wandb sweep` writes it.
     """
     settings_class, _, positional = VERBS[argv[0]] if argv and argv[0] in VERBS else (None, "", False)
     known = fields(settings_class) if settings_class else ()
-    switches = {f"--{one.name}" for one in known if str(one.type).startswith("bool")}
+    switches = {f"--{one.name}": ("true", "false", *(["auto"] if "auto" in str(one.type) else [])) for one in known if _is_switch(one.type)}
     nothing = {f"--{one.name}=None": f"--{one.name}=null" for one in known if one.default is None}
 
-    def is_value(word: str) -> bool:
-        """Where words may stand by place, only those that a switch knows are its own."""
-        return word.lower() in ("true", "false", "yes", "no", "auto") if positional else bool(word) and not word.startswith("--")
+    def is_value(switch: str, word: str) -> bool:
+        """Where words may stand by place, only those that the switch knows are its own; elsewhere a wrong one is told."""
+        return word.lower() in switches[switch] if positional else bool(word) and not word.startswith("--")
 
-    following = [*argv, ""][1:]
-    return [
-        f"{word}=true" if word in switches and not is_value(after) else nothing.get(word, word)
-        for word, after in zip(argv, following, strict=True)
-    ]
+    words: list[str] = []
+    for word, after in zip(argv, [*argv, ""][1:], strict=True):
+        if words and words[-1] in switches:
+            words.append(word.lower() if word.lower() in switches[words[-1]] else word)  # True and False, as Python writes them
+        else:
+            words.append(f"{word}=true" if word in switches and not is_value(word, after) else nothing.get(word, word))
+    return words
+
+
+def _is_switch(kind: object) -> bool:
+    return str(kind).startswith("bool")
 
 
 def _wrong_usage(words: Sequence[str], problem: Exception) -> str:

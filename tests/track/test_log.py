@@ -161,6 +161,15 @@ def test_a_log_that_is_not_the_checkpoints_is_refused(tmp_path: Path) -> None:
         Track(tmp_path, resume=state)
 
 
+@pytest.mark.parametrize("made", [{}, {"bytes": -1, "lines": 0}, {"bytes": "1", "lines": 0}, {"bytes": 0, "lines": None}])
+def test_a_state_made_by_hand_is_told(tmp_path: Path, made: dict[str, object]) -> None:
+    with pytest.raises(RunError, match="does not say how much of it is to be kept"):
+        Track(tmp_path, resume=made)
+    (tmp_path / "log.jsonl").touch()
+    with pytest.raises(RunError, match="not those of the checkpoint"):
+        Track(tmp_path, resume={"bytes": 0, "lines": 0})
+
+
 def test_a_disk_without_room_is_one_line(tmp_path: Path) -> None:
     track = Track(tmp_path)
     track.path = Path("/dev/full")

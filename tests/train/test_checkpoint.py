@@ -5,7 +5,9 @@ from __future__ import annotations
 import errno
 import json
 import os
+import pickle
 import shutil
+import struct
 import subprocess
 import sys
 from collections.abc import Callable
@@ -32,6 +34,7 @@ from seeworth.train.checkpoint import (
     write_checkpoint,
 )
 from seeworth.train.optimizer import MuonWithAdamW
+from seeworth.train.spread.alone import fit_optimizer
 
 STATE = {"best": {"loss": 0.1 + 0.2, "step": None}, "window": {"loss": 1e-17 / 3, "steps": 2}, "track": {}, "scaler": {}}
 
@@ -173,6 +176,93 @@ def test_a_changed_state_is_told(good: Path, tmp_path: Path) -> None:
     (folder / "state.json").write_text(json.dumps({**state, "step": 4}))
     with pytest.raises(RunError, match="changed by hand"):
         read_checkpoint(folder)
+
+
+@pytest.mark.parametrize("kind", ["fifo", "device", "huge"])
+def test_a_state_that_is_no_file_of_reasonable_size_is_told_at_once(
+    kind: str, good: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = Path(shutil.copytree(good / "checkpoint-3", tmp_path / "checkpoint-3"))
+    if kind == "huge":
+        monkeypatch.setattr(module, "MOST_STATE", 100)
+    else:
+        (folder / "state.json").unlink()
+        os.mkfifo(folder / "state.json") if kind == "fifo" else (folder / "state.json").symlink_to("/dev/zero")
+    with pytest.raises(RunError, match="found a device, a pipe or over"):
+        check_checkpoint(folder)
+
+
+def sealed(folder: Path, change: Callable[[dict[str, Any]], Any]) -> Path:
+    """The checkpoint with another state, and hashes that fit it: as one who wants to do harm would make it."""
+    state = json.loads((folder / "state.json").read_text())
+    del state["seal"]
+    for name in ("weights.safetensors", "optimizer.safetensors"):
+        path = folder / name
+        state["files"][name] = {"bytes": path.stat().st_size, "blake2b": module._hash(path)}
+    change(state)
+    (folder / "state.json").write_text(module._text({"seal": module._seal(state), **state}))
+    return folder
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"step": -1}, {"step": "3"}, {"step": True}, {"optimizer": []}, {"files": "x"}, {"files": {}}, {"best": "x"},
+        {"best": {"step": "../.."}},
+        {"files": {"weights.safetensors": {}, "optimizer.safetensors": {}}},
+        {"files": {"weights.safetensors": {"bytes": 1, "blake2b": ""}, "../../etc/passwd": {"bytes": 1, "blake2b": ""}}},
+    ],
+)  # fmt: skip
+def test_a_state_made_by_hand_is_told_though_its_seal_fits(change: dict[str, Any], good: Path, tmp_path: Path) -> None:
+    folder = sealed(Path(shutil.copytree(good / "checkpoint-3", tmp_path / "checkpoint-3")), lambda state: state.update(change))
+    with pytest.raises(RunError, match="it was made by hand"):
+        check_checkpoint(folder)
+
+
+class Evil:
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os.mkdir, ("evil",)
+
+
+@pytest.mark.parametrize("content", [pickle.dumps(Evil()), struct.pack("<Q", 2**62) + b"{}", struct.pack("<Q", 8) + b"{" * 8, b""])
+@pytest.mark.parametrize("name", ["weights.safetensors", "optimizer.safetensors"])
+def test_a_pickle_or_a_huge_header_in_the_place_of_tensors_is_told_and_not_run(
+    name: str, content: bytes, good: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    folder = Path(shutil.copytree(good / "checkpoint-3", tmp_path / "checkpoint-3"))
+    (folder / name).write_bytes(content)
+    with pytest.raises(RunError, match="cannot be read, name an earlier one"):
+        read_checkpoint(sealed(folder, lambda state: None))
+    assert not (tmp_path / "evil").exists()
+
+
+def other_shape(state: dict[str, Any]) -> None:
+    state["state"][0]["exp_avg"] = torch.zeros(1)
+
+
+def other_count(state: dict[str, Any]) -> None:
+    state["param_groups"][0]["params"].pop()
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (other_shape, r"exp_avg of number 0 is \[1\], here \[5, 6\]"),  # torch's fused kernel would read behind its end
+        (other_count, r"\[1, 4\] in the checkpoint's groups"),
+        (lambda state: state["state"].pop(0), "it has 5 of 6"),
+        (lambda state: state.pop("state"), "is none of ours"),
+        (lambda state: state.update(param_groups=[{}, {}]), "is none of ours"),
+    ],
+)
+def test_an_optimizer_of_other_tensors_is_told(change: Callable[[dict[str, Any]], Any], told: str) -> None:
+    model, optimizer = model_and_optimizer("adamw")
+    steps(model, optimizer, 0, 1)
+    state = optimizer.state_dict()
+    fit_optimizer(optimizer, state)
+    change(state)
+    with pytest.raises(RunError, match=told):
+        fit_optimizer(optimizer, state)
 
 
 CALLS = ["mkdir", "save weights", "save optimizer", "write state", "fsync", "rename"]

@@ -313,7 +313,15 @@ def test_more_memory_than_there_is_stops_a_training_that_cannot_become_smaller(
 def test_a_single_photo_is_compared_with_its_negative(records: list[Record]) -> None:
     found = {one.name: one for one in findings(records[:1], settings())}
     assert found["photo"].ok
+    assert "with its negative, as no record has another" in found["photo"].words
     assert found["answers"].ok
+
+
+def test_no_more_records_are_counted_into_memory_than_there_are(records: list[Record]) -> None:
+    words = [findings(records, settings(**{"per_device_train_batch_size": size}))[-1].words for size in (4, 4_000_000)]
+    assert words[0] == words[1]
+    words = [findings(records, settings(max_tokens_per_batch=budget))[-1] for budget in (10**4, 10**9)]
+    assert words[0] == words[1]
 
 
 @pytest.mark.parametrize("width", [30, 60, 100])

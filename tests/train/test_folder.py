@@ -20,7 +20,7 @@ import torch
 from seeworth.errors import RunError, SettingsError
 from seeworth.settings import TrainSettings
 from seeworth.train.checkpoint import Checkpoint, checkpoints, write_checkpoint
-from seeworth.train.folder import FREE, Claim, claim
+from seeworth.train.folder import FREE, Claim, claim, how_to_go_on
 
 TASK = {"question": "What?", "answer": "{title}", "fields": [{"name": "title", "kind": "text"}]}
 
@@ -31,7 +31,9 @@ def settings(out: Path, **more: Any) -> TrainSettings:
 
 def take(out: Path, fingerprint: str = "f", task: Any = TASK, **more: Any) -> Claim:
     with ExitStack() as held:
-        return claim(settings(out, **more), fingerprint, held, task=task)
+        taken = claim(settings(out, **more), fingerprint, held, task=task)
+        taken.begin()
+        return taken
 
 
 def save(out: Path, step: int, best: int | None = None) -> Path:
@@ -60,8 +62,11 @@ def names(out: Path) -> list[str]:
 
 def test_the_same_command_goes_on_from_the_last_checkpoint(out: Path) -> None:
     assert take(out) == Claim(out, out / "checkpoint-6", False)
-    (out / "run.json").write_text("{}")
+    (out / "run.json").write_text('{"settings": {}}')
     assert take(out).finished
+    (out / "run.json").write_text('{"settings":')  # as a full disk leaves what a tool has copied
+    with pytest.raises(RunError, match=r"run.json: is damaged, .*: delete it, and the same command goes on from .*checkpoint-6$"):
+        take(out)
 
 
 def test_what_a_kill_left_half_written_is_gone_when_it_goes_on(out: Path) -> None:
@@ -157,6 +162,54 @@ def test_every_setting_is_either_free_or_told(out: Path) -> None:
     assert {one.name for one in fields(TrainSettings)} >= FREE
 
 
+def test_with_overwrite_nothing_is_deleted_before_it_begins(out: Path) -> None:
+    before = {path.relative_to(out): path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    with ExitStack() as held:
+        taken = claim(settings(out, overwrite=True, seed=9), "f", held, task=TASK)
+        assert {path.relative_to(out): path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
+        assert how_to_go_on(taken, overwrite=True) == f"the run in {out} is untouched"
+        taken.begin()
+        assert {path.name for path in out.iterdir()} == {"started.json", ".lock"}
+        assert json.loads((out / "started.json").read_text())["settings"]["seed"] == 9
+        save(out, 2)
+        taken.begin()  # a smaller batch is tried: what was written since stays
+        assert names(out) == ["checkpoint-2"]
+        assert how_to_go_on(taken, overwrite=True).endswith("checkpoint-2 stays: the same command goes on from there, without --overwrite")
+
+
+@pytest.mark.parametrize("name", ["data", "model"])
+@pytest.mark.parametrize("where", [".", "deep/inside", "a link in it"])
+def test_overwrite_never_deletes_what_the_training_reads(out: Path, tmp_path: Path, name: str, where: str) -> None:
+    place = out / where
+    if where == "a link in it":
+        (tmp_path / "elsewhere").mkdir()
+        place.symlink_to(tmp_path / "elsewhere")
+    place.mkdir(parents=True, exist_ok=True)
+    given = {"data": Path("data"), "model": "tiny", name: place if name == "data" else str(place)}
+    with ExitStack() as held, pytest.raises(SettingsError, match=f"{name} .* lies in output_dir .*, which --overwrite empties"):
+        claim(TrainSettings(output_dir=out, overwrite=True, **given), "f", held, task=TASK)  # type: ignore[arg-type]
+    assert len(names(out)) == 3
+
+
+def test_a_run_folder_named_tiny_is_not_the_model_tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    take(Path("tiny"), model="tiny")
+    assert take(Path("tiny"), model="tiny", overwrite=True) == Claim(Path("tiny"), None, False)
+
+
+def test_overwrite_and_a_checkpoint_to_go_on_from_exclude_each_other(out: Path) -> None:
+    with pytest.raises(SettingsError, match=r"resume_from_checkpoint checkpoint-2 goes on in .*, --overwrite empties it"):
+        take(out, overwrite=True, resume_from_checkpoint="checkpoint-2")
+    assert len(names(out)) == 3
+
+
+def test_an_only_checkpoint_that_lost_its_state_is_not_trained_over(tmp_path: Path) -> None:
+    take(tmp_path / "out")
+    (save(tmp_path / "out", 2) / "state.json").unlink()
+    with pytest.raises(RunError, match="none of its checkpoints is whole"):
+        take(tmp_path / "out")
+
+
 def test_another_dataset_or_another_task_is_told(out: Path) -> None:
     with pytest.raises(SettingsError, match="data is not the dataset that"):
         take(out, "g")
@@ -181,6 +234,14 @@ def test_a_foreign_folder_is_never_touched(tmp_path: Path, name: str, overwrite:
     with pytest.raises(SettingsError, match="is not empty and no run folder"):
         take(tmp_path, overwrite=overwrite)
     assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+@pytest.mark.parametrize("more", [{"processes": "x"}, {"settings": {}, "processes": 2}])
+def test_a_start_that_was_changed_by_hand_is_told(out: Path, more: dict[str, Any]) -> None:
+    path = out / "started.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | more))
+    with pytest.raises(RunError, match=r"started\.json: was changed by hand"):
+        take(out)
 
 
 @pytest.mark.parametrize("words", ["", "{", "[]", '{"settings": 3}', "\x00"])

@@ -166,6 +166,8 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "one step": {"max_steps": 1, "save_steps": 0},
     "no validation": {"validation": 0},
     "one record": {"train": 1, "validation": 1},
+    "packed, in bfloat16, from kept features": {"packing": True, "dtype": "bfloat16", "vision": "frozen", "augment": 0},
+    "restarts": {"lr_scheduler_type": "cosine_with_restarts", "group_by_length": False, "weight_decay": 0.1, "max_steps": 5},
     "rates of their own": {"vision_learning_rate": 1e-4, "lr_scheduler_type": "linear", "warmup_ratio": 0.4, "optim": "adamw"},
 }
 
@@ -308,11 +310,30 @@ def test_a_photo_that_vanished_on_the_way_is_told_and_can_be_put_back(
     told = capsys.readouterr().err
     assert told.count("\n") == 1
     assert f"record {lost.id}, photo {lost.photo}: " in told
+    assert f"put the photo back as it was ({out / 'checkpoint-2'} stays: the same command goes on from there)" in told
     assert train(mine, out, **more) == 1
     assert f"1 of the photos in metadata.parquet are not there, the first is '{lost.photo.relative_to(mine)}'" in capsys.readouterr().err
     (tmp_path / "away").rename(lost.photo)
     assert train(mine, out, **more) == 0
     assert picture(out) == wanted
+
+
+@pytest.mark.parametrize("lost", ["best", "window", "scaler", "track", "order"])
+def test_a_checkpoint_that_no_training_wrote_is_told(
+    data: Path, whole: dict[str, str], tmp_path: Path, lost: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    killed(data, out, Trainer, "_step", 4)
+    read = checkpoint_module.read_state
+    with monkeypatch.context() as patch:
+        for module in (loop_module, run_module):
+            patch.setattr(module, "read_state", lambda folder: {name: one for name, one in read(folder).items() if name != lost})
+        assert train(data, out) == 1
+    told = capsys.readouterr().err
+    assert re.search("it lacks " + lost if lost != "track" else "does not say how much of it is to be kept", told)
+    assert told.count("\n") == 1
+    assert train(data, out) == 0
+    assert picture(out) == whole
 
 
 def test_a_changed_dataset_is_told(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -11,11 +11,12 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.torch import load_file
+from transformers.utils import is_flash_attn_2_available
 
 import seeworth.train.examples as examples_module
 from seeworth.data.dataset import Dataset, Row, store_photo, write_dataset
 from seeworth.encode import Encoder, photos_of
-from seeworth.errors import DataError, ModelError, RunError, SettingsError
+from seeworth.errors import DataError, ModelError, PhotoError, RunError, SeeworthError, SettingsError
 from seeworth.phi3v.tiny import make_tiny
 from seeworth.predict.run import run as predict
 from seeworth.predict.vlm import load_run
@@ -157,6 +158,54 @@ def test_what_cannot_be_is_refused_in_one_line(data: Path, run_folder: Path, tmp
     with pytest.raises(SettingsError, match="no run folder, so --overwrite does not delete it"):
         train(settings(data, precious, overwrite=True))
     assert (precious / "thesis.txt").exists()
+
+
+@pytest.mark.parametrize(
+    ("mistake", "told"),
+    [
+        ({"model": "/no/such/folder"}, "there is no such folder"),
+        ({"lr_scheduler_type": "cosin"}, "lr_scheduler_type"),
+        ({"report_to": "mlflow"}, "mlflow"),
+        ({"vision_cache": True}, "vision_cache is true, but"),
+        ({"overfit_steps": 1}, "would not train well: overfit"),
+        ({"attn_implementation": "flash_attention_2"}, "attn_implementation flash_attention_2: "),
+    ],
+    ids=str,
+)
+def test_a_mistake_beside_overwrite_costs_nothing(
+    data: Path, run_folder: Path, tmp_path: Path, mistake: dict[str, object], told: str
+) -> None:
+    if "attn_implementation" in mistake and is_flash_attn_2_available():
+        pytest.skip("flash attention is installed: it is no mistake")
+    mine = shutil.copytree(run_folder, tmp_path / "run")
+    before = {path.name: path.stat().st_mtime_ns for path in mine.iterdir()}
+    with pytest.raises(SeeworthError, match=told):
+        train(settings(data, mine, overwrite=True, **mistake))
+    assert {path.name: path.stat().st_mtime_ns for path in mine.iterdir()} == before
+
+
+def test_overwrite_trains_anew_and_says_what_it_means_for_going_on(
+    data: Path, run_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mine = shutil.copytree(run_folder, tmp_path / "run")
+    train(settings(data, mine, overwrite=True, max_steps=2))
+    assert json.loads((mine / "run.json").read_text())["steps"] == 2
+    assert {path.name for path in mine.glob("checkpoint-*")} == {"checkpoint-1", "checkpoint-2"}
+    assert "with --overwrite every start is anew: leave it out to go on" in capsys.readouterr().out
+
+
+def test_a_changed_photo_stops_the_training_and_no_features_of_it_are_kept(data: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(data, tmp_path / "set")
+    changed = Dataset.open(copy).records("train")[20].photo
+    before = changed.read_bytes()
+    Image.new("RGB", (60, 60), (1, 2, 3)).save(changed)  # as large as it was
+    one = settings(copy, tmp_path / "run", vision="frozen", max_steps=9)
+    with pytest.raises(PhotoError, match=r"not those of the import: .*: put the photo back as it was \(.* the same command starts anew\)"):
+        train(one)
+    assert not any(changed.stem.encode() in path.read_bytes() for path in (tmp_path / "set-features").rglob("*") if path.is_file())
+    changed.write_bytes(before)
+    train(one)
+    assert (tmp_path / "run" / "run.json").is_file()
 
 
 def test_a_missing_photo_stops_the_training_before_it_starts(data: Path, tmp_path: Path) -> None:

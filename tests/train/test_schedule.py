@@ -90,6 +90,13 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"adam_beta2": 1.0}, "adam_beta2 is 1.0: expected less than 1"),
     ({"max_grad_norm": 0.0}, "max_grad_norm is 0.0: expected more than 0"),
     ({"dataloader_num_workers": -1}, "dataloader_num_workers is -1: expected 0 or more"),
+    ({"seed": -1}, "seed is -1: expected 0 or more"),
+    ({"seed": 2**32}, "seed is 4294967296: expected at most 4294967295"),
+    ({"num_crops": 0}, "num_crops is 0: expected 1 or more"),
+    ({"lr_scheduler_type": "cosin"}, "lr_scheduler_type is 'cosin': expected linear, cosine"),
+    ({"lr_scheduler_type": "cosine_with_min_lr"}, "lr_scheduler_type is 'cosine_with_min_lr': .*min_lr"),
+    ({"lr_scheduler_type": "reduce_lr_on_plateau"}, "whose rate depends on more than the step"),
+    ({"report_to": "wandb,mlflow"}, "report_to names 'mlflow'"),
 ]
 
 

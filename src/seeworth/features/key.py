@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from ..data.intake.stored import stored_hash
 from ..data.photo.decode import read_photo
 from ..phi3v import Phi3VForCausalLM, Phi3VImageProcessor
 
@@ -58,10 +58,8 @@ def tower_hash(tower: Any) -> str:
 
 def photo_key(path: Path) -> bytes:
     """sha256 of the photo's bytes. In a dataset folder that is its name, photos/ab/<sha256>.ext. Raises PhotoError."""
-    name = path.stem
-    if path.parent.name == name[:2] and path.parent.parent.name == "photos" and re.fullmatch("[0-9a-f]{64}", name):
-        return bytes.fromhex(name)
-    return hashlib.sha256(read_photo(path)).digest()
+    name = stored_hash(path)
+    return bytes.fromhex(name) if name else hashlib.sha256(read_photo(path)).digest()
 
 
 def embedding_of(model: Any) -> Any:

@@ -201,6 +201,8 @@ def load_base(
     With `load_in_4bit` the linear layers of the language model are 4-bit; raises SettingsError where bitsandbytes is not installed.
     """
     library_logging.disable_progress_bar()
+    if model.startswith((".", "/", "~")) and not Path(model).is_dir():
+        raise ModelError(f"model {model}: there is no such folder: give one with config.json and weights, or a Hub id such as owner/name")
     asked: dict[str, Any] = {} if attn_implementation == "auto" else {"attn_implementation": attn_implementation}
     if load_in_4bit:
         asked["quantization_config"] = _four_bits()

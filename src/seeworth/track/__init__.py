@@ -10,7 +10,7 @@ Trackers are optional guests: all that they write lies in the run folder, and on
 
 from __future__ import annotations
 
-from .listener import About, Listener, Row, listeners, names_of
+from .listener import About, Listener, Row, listeners, tracker_names
 from .log import Track
 
-__all__ = ["About", "Listener", "Row", "Track", "listeners", "names_of"]
+__all__ = ["About", "Listener", "Row", "Track", "listeners", "tracker_names"]

@@ -74,10 +74,10 @@ def listeners(report_to: str, about: About, *, main: bool = True) -> list[Listen
 
     Raises SettingsError for a name that is not known.
     """
-    return [_MAKERS[name](about) for name in names_of(report_to) if main]
+    return [_MAKERS[name](about) for name in tracker_names(report_to) if main]
 
 
-def names_of(report_to: str) -> list[str]:
+def tracker_names(report_to: str) -> list[str]:
     """The trackers that `report_to` names, each once. Raises SettingsError for a name that is not known."""
     names = [part.strip() for part in report_to.split(",") if part.strip()]
     for name in names:

@@ -165,6 +165,8 @@ def _cut(path: Path, resume: Mapping[str, Any] | None) -> tuple[int, Any]:
     if resume is None:
         path.write_bytes(b"")
         return 0, digest
+    if not isinstance(resume, Mapping) or any(type(resume.get(name)) is not int or resume[name] < 0 for name in ("bytes", "lines")):
+        raise RunError(f"{path}: the checkpoint does not say how much of it is to be kept: it was made by hand: name an earlier one")
     size, found = int(resume["bytes"]), path.stat().st_size if path.is_file() else 0
     if found < size:
         raise RunError(
@@ -173,7 +175,7 @@ def _cut(path: Path, resume: Mapping[str, Any] | None) -> tuple[int, Any]:
         )
     with path.open("r+b") as file:
         digest.update(file.read(size))
-        if digest.hexdigest() != resume["sha256"]:
+        if digest.hexdigest() != resume.get("sha256"):
             raise RunError(
                 f"{path}: its first {size} bytes are not those of the checkpoint, so it was changed: put it back as it was, "
                 "or start again with --resume_from_checkpoint never --overwrite"

@@ -9,6 +9,7 @@ from transformers.utils import logging as library_logging
 
 from ..data.dataset import Dataset
 from ..encode import Encoder
+from ..errors import ModelError, told_as
 from ..phi3v.packing import skip_between_records
 from ..phi3v.tiny import make_tiny
 from ..predict.vlm import load_base
@@ -32,6 +33,9 @@ def build(settings: TrainSettings, dataset: Dataset, train: list[Record], parts:
     if settings.model == "tiny":
         texts = [dataset.task.write(record.values) for record in train] + [dataset.task.prompt(record.values) for record in train]
         model, processor = make_tiny(texts, seed=settings.seed, num_crops=settings.num_crops or 1)
+        if settings.attn_implementation != "auto":
+            with told_as(ModelError, ValueError, ImportError, where=f"attn_implementation {settings.attn_implementation}"):
+                model.set_attn_implementation(settings.attn_implementation)
     else:
         model, processor = load_base(
             settings.model,

@@ -31,6 +31,7 @@ from ..files import write_whole
 WEIGHTS, OPTIMIZER, STATE = "weights.safetensors", "optimizer.safetensors", "state.json"
 UNFINISHED, GONE = ".unfinished", ".gone"
 FORMAT = 1
+MOST_STATE = 256 * 2**20  # bytes of a state.json
 
 
 @dataclass(frozen=True)
@@ -82,9 +83,10 @@ def write_checkpoint(out: Path, checkpoint: Checkpoint) -> Path:
 def read_checkpoint(folder: Path, *, checked: bool = False) -> Checkpoint:
     """Read what `write_checkpoint` wrote. Raises RunError when it is not whole. `checked`: `check_checkpoint` has looked already."""
     state = read_state(folder) if checked else check_checkpoint(folder)
-    with told_as(RunError, OSError, SafetensorError, where=folder):
+    with told_as(RunError, OSError, SafetensorError, where=f"{folder} cannot be read, name an earlier one with --resume_from_checkpoint"):
         weights, tensors = load_file(folder / WEIGHTS), load_file(folder / OPTIMIZER)
-    return Checkpoint(state["step"], weights, _nested(tensors, state["optimizer"]), state)
+    with told_as(RunError, KeyError, ValueError, TypeError, AttributeError, where=f"{folder} has no optimizer of ours"):
+        return Checkpoint(state["step"], weights, _nested(tensors, state["optimizer"]), state)
 
 
 def check_checkpoint(folder: Path) -> dict[str, Any]:
@@ -102,6 +104,8 @@ def read_state(folder: Path) -> dict[str, Any]:
     """state.json alone. Raises RunError when the folder is no checkpoint of ours, or its state is not as it was written."""
     path = folder / STATE
     with told_as(RunError, OSError, ValueError, RecursionError, where=f"{path}: expected a checkpoint of seeworth"):
+        if path.exists() and not (path.is_file() and path.stat().st_size <= MOST_STATE):
+            raise RunError(f"{path}: expected the state of a checkpoint, found a device, a pipe or over {MOST_STATE // 2**20} MB")
         state = json.loads(path.read_text(encoding="utf-8"))
     if not isinstance(state, dict) or "seal" not in state or "format" not in state:
         raise RunError(f"{path}: is not the state of a checkpoint of seeworth")
@@ -109,12 +113,14 @@ def read_state(folder: Path) -> dict[str, Any]:
         raise RunError(f"{path}: has format {state['format']}, expected {FORMAT}: it was written by another seeworth")
     if state.pop("seal") != _seal(state):
         raise RunError(f"{path}: is not as it was written: it is damaged, or was changed by hand")
+    if not _well_formed(state):
+        raise RunError(f"{path}: is not the state of a checkpoint of seeworth: it was made by hand")
     return state
 
 
 def checkpoints(out: Path) -> list[Path]:
     """The checkpoints that are there by name, the one with most steps first."""
-    found = [(int(name[1]), path) for path in out.glob("checkpoint-*") if (name := re.fullmatch(r"checkpoint-(\d+)", path.name))]
+    found = [(int(name[1]), path) for path in out.glob("checkpoint-*") if (name := re.fullmatch(r"checkpoint-([0-9]+)", path.name))]
     return [path for _, path in sorted(found, reverse=True)]
 
 
@@ -157,6 +163,21 @@ def best_of(state: Mapping[str, Any]) -> int | None:
     """The step of the best checkpoint that a state speaks of."""
     step: int | None = state.get("best", {}).get("step")
     return step
+
+
+def _well_formed(state: Mapping[str, Any]) -> bool:
+    """Whether it has what every state has; a seal alone says only that it was not changed since."""
+    files, best, plain = state.get("files"), state.get("best", {}), state.get("optimizer")
+    return (
+        type(state.get("step")) is int
+        and state["step"] >= 0
+        and isinstance(plain, dict)
+        and isinstance(files, dict)
+        and files.keys() == {WEIGHTS, OPTIMIZER}
+        and all(isinstance(one, dict) and {"bytes", "blake2b"} <= one.keys() for one in files.values())
+        and isinstance(best, dict)
+        and (best.get("step") is None or type(best["step"]) is int)
+    )
 
 
 def _needed(folder: Path) -> set[str]:

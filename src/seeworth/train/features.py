@@ -26,10 +26,7 @@ def open_features(
     or the disk has no room, which is told; True raises SettingsError, or RunError for the disk.
     """
     asked = settings.vision_cache
-    why = _why_not(settings, model, records, passes)
-    if asked is False or why:
-        if asked is True:
-            raise SettingsError(f"vision_cache is true, but {why}")
+    if refuse_features(settings, model, records, passes) or asked is False:
         return None
     root = settings.vision_cache_dir or features_folder(dataset.folder)
     store = FeatureStore.open(root, model, encoder)
@@ -46,6 +43,14 @@ def open_features(
     if spread.main:
         say(store.words())
     return store
+
+
+def refuse_features(settings: TrainSettings, model: Any, records: list[Record], passes: float) -> str:
+    """What speaks against keeping features, "" when nothing does. Raises SettingsError where vision_cache is true all the same."""
+    why = _why_not(settings, model, records, passes)
+    if why and settings.vision_cache is True:
+        raise SettingsError(f"vision_cache is true, but {why}")
+    return why
 
 
 def reader(store: FeatureStore, spread: Alone) -> Features:

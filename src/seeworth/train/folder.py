@@ -35,17 +35,27 @@ _TENSORS_DRAFT = re.compile(r"\.tmp[0-9A-Za-z]{6}")  # what `save_file` writes b
 ANEW = "give the same ones, another output_dir, or --overwrite to train anew"
 
 
-@dataclass(frozen=True)
+@dataclass
 class Claim:
     """A run folder that is ours now. One in which no checkpoint was written yet starts anew, with whatever settings.
 
     Attributes:
         out: the folder. checkpoint: to go on from; None starts anew. finished: run.json is there, of the same training.
+        instead: the text of started.json, where the folder still holds the run that this training replaces.
     """
 
     out: Path
     checkpoint: Path | None
     finished: bool
+    instead: str | None = None
+
+    def begin(self) -> None:
+        """Delete the run that is replaced, where there is one: called when all that may be wrong was looked at. Raises SettingsError."""
+        if self.instead is not None:
+            with told_as(SettingsError, OSError, where=f"output_dir {self.out} cannot be written, name another folder"):
+                _empty(self.out)
+                write_whole(self.out / STARTED, self.instead)
+        self.instead = None
 
 
 def claim(
@@ -53,6 +63,7 @@ def claim(
 ) -> Claim:
     """Take the run folder: make it, go on in it, or refuse it; it stays locked until `held` is closed.
 
+    With `overwrite` nothing is deleted yet: a mistake that shows later must not cost the run that is there. `Claim.begin` does it.
     A checkpoint that is damaged is told and passed over for the one before: the training ends the same. Those after the one
     that is gone on from are deleted.
 
@@ -65,17 +76,22 @@ def claim(
     out = settings.output_dir
     with told_as(SettingsError, OSError, where=f"output_dir {out} cannot be written, name another folder"):
         _refuse_foreign(settings, out)
+        if settings.overwrite:
+            _refuse_to_delete(settings, out)
         out.mkdir(parents=True, exist_ok=True)
         _lock(out, held)
-        if _names(out):
-            if settings.overwrite:
-                _empty(out)
-            elif settings.resume_from_checkpoint == "never":
-                raise SettingsError(f"output_dir {out} is not empty: name another folder, add --overwrite, or let it go on")
+        there = bool(_names(out))
+    if there and not settings.overwrite and settings.resume_from_checkpoint == "never":
+        raise SettingsError(f"output_dir {out} is not empty: name another folder, add --overwrite, or let it go on")
     data = {"data_fingerprint": fingerprint, "task": None if task is None else json.loads(json.dumps(task))}
-    if (out / MANIFEST).exists() or find_checkpoint(out) is not None:
-        _same_training(settings, data, out, processes)
+    started = json.dumps({"settings": to_plain(settings), **data, "processes": processes}, indent=2, ensure_ascii=False) + "\n"
+    if there and settings.overwrite:
+        return Claim(out, None, False, instead=started)
+    if (out / MANIFEST).exists() or checkpoints(out):
+        with told_as(RunError, KeyError, TypeError, where=f"{out / STARTED}: was changed by hand, name another output_dir"):
+            _same_training(settings, data, out, processes)
         if (out / MANIFEST).exists():
+            _need_whole(out)
             return Claim(out, None, True)
         checkpoint, step = _checkpoint(settings, out)
         forget_after(out, step)
@@ -83,16 +99,18 @@ def claim(
         return Claim(out, checkpoint, False)
     if settings.resume_from_checkpoint not in ("auto", "never"):
         raise SettingsError(f"resume_from_checkpoint {settings.resume_from_checkpoint}: {out} holds no training that could go on")
-    started = {"settings": to_plain(settings), **data, "processes": processes}
     with told_as(SettingsError, OSError, where=f"output_dir {out} cannot be written, name another folder"):
-        write_whole(out / STARTED, json.dumps(started, indent=2, ensure_ascii=False) + "\n")
+        write_whole(out / STARTED, started)
     return Claim(out, None, False)
 
 
-def how_to_go_on(out: Path) -> str:
-    """What to tell a user who has broken the training off."""
-    last = find_checkpoint(out)
-    return f"{last} stays: the same command goes on from there" if last else f"{out} holds no checkpoint yet: the same command starts anew"
+def how_to_go_on(taken: Claim, overwrite: bool) -> str:
+    """What to tell a user whose training was broken off."""
+    if taken.instead is not None:
+        return f"the run in {taken.out} is untouched"
+    if (last := find_checkpoint(taken.out)) is None:
+        return f"{taken.out} holds no checkpoint yet: the same command starts anew"
+    return f"{last} stays: the same command goes on from there" + (", without --overwrite" if overwrite else "")
 
 
 def _sweep(out: Path) -> None:
@@ -115,13 +133,35 @@ def _refuse_foreign(settings: TrainSettings, out: Path) -> None:
         raise SettingsError(f"output_dir {out} is not empty and no run folder{again}: name another folder")
 
 
+def _refuse_to_delete(settings: TrainSettings, out: Path) -> None:
+    """Raises SettingsError where --overwrite would delete what the training reads, or names what is to be deleted."""
+    if settings.resume_from_checkpoint not in ("auto", "never"):
+        raise SettingsError(
+            f"resume_from_checkpoint {settings.resume_from_checkpoint} goes on in {out}, --overwrite empties it: leave one of them out"
+        )
+    emptied = {out.absolute(), out.resolve()}
+    read = {"data": settings.data, **({} if settings.model == "tiny" else {"model": Path(settings.model)})}
+    for name, path in read.items():
+        places = [path.absolute(), path.resolve()]  # a link in the folder would be deleted too
+        if path.exists() and emptied & {folder for place in places for folder in (place, *place.parents)}:
+            raise SettingsError(f"{name} {path} lies in output_dir {out}, which --overwrite empties: name another output_dir")
+
+
 def _is_ours(path: Path) -> bool:
     """Whether this is a started.json or a run.json of ours; both hold the settings."""
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
     except (OSError, ValueError, RecursionError):
         return False
     return isinstance(found, dict) and isinstance(found.get("settings"), dict)
+
+
+def _need_whole(out: Path) -> None:
+    """Raises RunError when run.json, which says that the training finished, cannot be read: a run that nothing could use."""
+    if not _is_ours(out / MANIFEST):
+        last = find_checkpoint(out)
+        advice = f"delete it, and the same command goes on from {last}" if last else "add --overwrite to train anew"
+        raise RunError(f"{out / MANIFEST}: is damaged, expected what `train` wrote: {advice}")
 
 
 def _same_training(settings: TrainSettings, data: Mapping[str, Any], out: Path, processes: int) -> None:

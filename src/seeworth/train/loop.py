@@ -226,9 +226,11 @@ class Trainer:
     def load(self, folder: Path) -> None:
         """Go on from a checkpoint that `claim` found whole; the main process reads it.
 
-        Raises RunError when it is of another order or another base model, or trains other tensors.
+        Raises RunError when it is of another order or another base model, trains other tensors, or was made by hand.
         """
         state = self.spread.first(lambda: dict(read_state(folder)))
+        if lost := [name for name in ("best", "window", "scaler", "track", "order") if not isinstance(state.get(name), dict)]:
+            raise RunError(f"{folder} is no checkpoint of a training, it lacks {', '.join(lost)}: name an earlier one, or train anew")
         if state.get("frozen", self.frozen) != self.frozen:
             raise RunError(
                 f"{folder} was trained over other frozen weights than {self.settings.model} has now: give the model that the training "
@@ -243,6 +245,8 @@ class Trainer:
         found = self.spread.main_only(lambda: read_checkpoint(folder, checked=True))
         self.spread.load_weights(self.model, found.weights if found else None)
         self.spread.load_optimizer(self.model, self.optimizer, dict(found.optimizer) if found else None)
+        if state["step"] > self.total:
+            raise RunError(f"{folder} is of {state['step']} steps, the training has {self.total}: it is of another one")
         self.step, self.best, self.window = int(state["step"]), dict(state["best"]), dict(state["window"])
         if state["scaler"]:
             self.stepper.scaler.load_state_dict(state["scaler"])

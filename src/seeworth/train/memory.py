@@ -7,6 +7,7 @@ nothing of records.
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
@@ -61,20 +62,23 @@ def needs_checkpointing(model: Any, settings: TrainSettings, tokens: int, tiles:
     return not estimate_memory(model, settings, tokens=tokens, tiles=tiles).fits(checkpointing=False)
 
 
-def estimate_memory(model: Any, settings: TrainSettings, *, tokens: int, tiles: int | None = None) -> Memory:
+def estimate_memory(model: Any, settings: TrainSettings, *, tokens: int, tiles: int | None = None, records: int | None = None) -> Memory:
     """What the largest step needs. The model is left exactly as it is.
 
     Args:
         model: as `prepare_parts` returned it.
         tokens: of the longest record. tiles: of its photos; as many as the tokens can be when left out.
+        records: that there are at all, so that no forward pass holds more of them.
     """
     base = model.get_base_model() if hasattr(model, "get_base_model") else model
     embedding = base.model.vision_embed_tokens
     grid = embedding.tile_grid
     most = -(-tokens // (grid * grid + grid))
+    most_records = math.inf if records is None else records
     records = max(settings.per_device_train_batch_size, 1)
     if settings.max_tokens_per_batch:
         records = max(settings.max_tokens_per_batch // tokens, 1)
+    records = int(min(records, most_records))
     with untouched(model), _without_checkpointing(model), _autocast(model, settings):
         model.train()
         per_tile, per_row = _of_a_photo(embedding)

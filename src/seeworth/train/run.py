@@ -16,20 +16,20 @@ import torch
 
 from ..data.dataset import Dataset
 from ..encode import Encoder
-from ..errors import DataError, RunError, SettingsError
+from ..errors import DataError, PhotoError, RunError, SettingsError
 from ..memory import keep_freed_memory
 from ..predict.vlm import VLM
 from ..record import Record
 from ..run_folder import write_run
 from ..say import many, say
 from ..settings import TrainSettings, to_plain
-from ..track import About, Track, listeners, names_of
+from ..track import About, Track, listeners
 from .answering import Answering
 from .build import build, speed_up
 from .checkpoint import find_checkpoint, read_state
 from .compile import as_it_is
 from .doctor import demand, examine, show
-from .features import open_features, reader
+from .features import open_features, reader, refuse_features
 from .folder import Claim, claim, how_to_go_on
 from .frozen import frozen_fingerprint
 from .limits import check_limits
@@ -52,14 +52,12 @@ def run(settings: TrainSettings) -> None:
     photo has vanished.
     """
     keep_freed_memory()
-    if settings.num_threads > 0:
-        torch.set_num_threads(settings.num_threads)
+    take_threads(settings)
     with ExitStack() as held:
         spread = make_spread(settings)
         held.callback(spread.close)
         held.enter_context(spread.one_voice())
         check_limits(settings)
-        names_of(settings.report_to)
         spread.settle(settings)
         parts = resolve_parts(settings)
         dataset = Dataset.open(settings.data)
@@ -69,6 +67,8 @@ def run(settings: TrainSettings) -> None:
         if taken.finished:
             _say(spread, f"{settings.output_dir} is finished already: nothing to do (--overwrite trains anew)")
             return
+        if settings.overwrite:
+            _say(spread, "with --overwrite every start is anew: leave it out to go on with a training that was broken off")
         settings = _as_found(settings, taken, spread.processes)
         orders: list[Order] = []
         while True:
@@ -76,31 +76,44 @@ def run(settings: TrainSettings) -> None:
                 return _train(settings, dataset, parts, spread, taken, orders)
             except KeyboardInterrupt:
                 if spread.main:
-                    say(how_to_go_on(taken.out), error=True)
+                    say(how_to_go_on(taken, settings.overwrite), error=True)
                 raise
+            except PhotoError as problem:
+                back = f"put the photo back as it was ({how_to_go_on(taken, settings.overwrite)}), or import again and train anew"
+                raise PhotoError(problem.code, f"{problem}: {back}") from problem
             except torch.OutOfMemoryError as problem:
-                settings = _smaller(settings, problem, max(orders[-1].lengths) if orders else 1)
+                settings = _smaller(settings, taken, problem, max(orders[-1].lengths) if orders else 1)
             _say(spread, f"out of memory: now {_pass_words(settings)} in a forward pass")
+
+
+def take_threads(settings: TrainSettings) -> None:
+    """As many threads as the settings say, where they say so."""
+    if settings.num_threads > 0:
+        torch.set_num_threads(settings.num_threads)
 
 
 def _train(settings: TrainSettings, dataset: Dataset, parts: Parts, spread: Alone, taken: Claim, orders: list[Order]) -> None:
     """`orders` gets the one that is trained in: what is left where memory runs out."""
     train, validation = dataset.records("train"), dataset.records("validation")
-    parts = _reached(parts, train)
+    parts = reached_parts(parts, train)
     model, encoder = build(settings, dataset, train, parts)
     order = make_order(settings, encoder, train, spread.processes)
     orders.append(order)
     speed_up(model, settings, max(order.lengths), spread)
     _say_plan(settings, parts, model, order, len(validation), spread)
     if settings.doctor and taken.checkpoint is None:
-        _examine(settings, model, encoder, train, spread)
-    store = open_features(settings, dataset, model, encoder, [*train, *validation], spread, _passes(settings, order))
+        _examine(settings, model, encoder, train, parts, spread)
+    photos = [*train, *validation]
+    refuse_features(settings, model, photos, passes_of(settings, order))
+    spread.main_only(taken.begin)
+    taken.instead = None  # in the other processes too
+    store = open_features(settings, dataset, model, encoder, photos, spread, passes_of(settings, order))
     frozen = frozen_fingerprint(model)
     wrapped = spread.wrap(model)
     optimizer = make_optimizer(wrapped, settings)
     wrapped = spread.join(wrapped, optimizer)
     checkpoint = taken.checkpoint
-    resumed = None if checkpoint is None else spread.first(lambda: read_state(checkpoint)["track"])
+    resumed = None if checkpoint is None else spread.first(lambda: read_state(checkpoint).get("track", {}))
     config = to_plain(settings) | {"data_fingerprint": dataset.fingerprint}
     about = About(taken.out, dataset.folder, settings.project, settings.run_name or taken.out.name, "train", config)
     with Track(taken.out, listeners(settings.report_to, about, main=spread.main), resume=resumed, main=spread.main) as track:
@@ -127,16 +140,16 @@ def _train(settings: TrainSettings, dataset: Dataset, parts: Parts, spread: Alon
         start = time.time()
         trainer.run()
         if store is not None:
-            _say(spread, store.words(_passes(settings, order)))
+            _say(spread, store.words(passes_of(settings, order)))
         _finish(settings, parts, dataset, trainer, validation, (time.time() - start) / 60)
 
 
-def _passes(settings: TrainSettings, order: Order) -> float:
+def passes_of(settings: TrainSettings, order: Order) -> float:
     """How often the train records will have gone through."""
     return settings.num_train_epochs if settings.max_steps <= 0 else round(settings.max_steps / len(order.epoch(0)), 2)
 
 
-def _reached(parts: Parts, train: list[Record]) -> Parts:
+def reached_parts(parts: Parts, train: list[Record]) -> Parts:
     """The parts, without those that only photos reach where no record has one: no gradient would come to them."""
     if any(record.photo for record in train):
         return parts
@@ -179,9 +192,9 @@ def make_order(settings: TrainSettings, encoder: Encoder, train: list[Record], p
     )
 
 
-def _examine(settings: TrainSettings, model: Any, encoder: Encoder, train: list[Record], spread: Alone) -> None:
+def _examine(settings: TrainSettings, model: Any, encoder: Encoder, train: list[Record], parts: Parts, spread: Alone) -> None:
     """The doctor's findings, printed by the main process. Raises RunError for the first that is bad."""
-    findings = spread.main_only(lambda: examine(model, encoder, train, settings)) or []
+    findings = spread.main_only(lambda: examine(model, encoder, train, settings, parts=parts)) or []
     _say(spread, show(findings))
     spread.main_only(lambda: demand(findings))
 
@@ -199,7 +212,7 @@ def _as_found(settings: TrainSettings, taken: Claim, processes: int) -> TrainSet
     )
 
 
-def _smaller(settings: TrainSettings, problem: Exception, longest: int) -> TrainSettings:
+def _smaller(settings: TrainSettings, taken: Claim, problem: Exception, longest: int) -> TrainSettings:
     """The same number of records in a step, in smaller forward passes; under a token budget about as many. `longest`: tokens of a record.
 
     Raises RunError when there is no smaller pass, when none is to be looked for, or when a checkpoint was written already: it goes on
@@ -207,7 +220,7 @@ def _smaller(settings: TrainSettings, problem: Exception, longest: int) -> Train
     """
     size, passes, budget = settings.per_device_train_batch_size, settings.gradient_accumulation_steps, settings.max_tokens_per_batch
     words = _pass_words(settings)
-    if (last := find_checkpoint(settings.output_dir)) is not None:
+    if taken.instead is None and (last := find_checkpoint(taken.out)) is not None:
         raise RunError(
             f"out of memory with {words} in a forward pass, after {last} was written: go on with gradient_checkpointing true or on "
             f"a larger device, or train anew with smaller forward passes ({str(problem).split('.')[0]})"

@@ -5,6 +5,7 @@ Knows nothing of what is trained.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -24,16 +25,7 @@ class Schedule:
     def __init__(self, optimizer: torch.optim.Optimizer, settings: TrainSettings, total: int) -> None:
         self.optimizer = optimizer
         self.highest: list[float] = [group["lr"] for group in optimizer.param_groups]
-        one = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
-        name = settings.lr_scheduler_type
-        try:
-            made = get_scheduler(name, one, num_warmup_steps=round(total * settings.warmup_ratio), num_training_steps=total)
-        except (ValueError, TypeError) as problem:
-            known = "linear, cosine, constant_with_warmup, ..."
-            raise SettingsError(f"lr_scheduler_type is {name!r}: expected {known} ({problem})") from problem
-        if not isinstance(made, LambdaLR):
-            raise SettingsError(f"lr_scheduler_type is {name!r}, whose rate depends on more than the step: take cosine, linear, constant")
-        self.share = made.lr_lambdas[0]
+        self.share = share_of(settings, total)
 
     def set(self, step: int) -> None:
         """Give every group its rate for the step after `step` steps."""
@@ -43,6 +35,21 @@ class Schedule:
     def rate(self, step: int) -> float:
         """The highest group's rate."""
         return max(self.highest) * float(self.share(step))
+
+
+def share_of(settings: TrainSettings, total: int) -> Callable[[int], float]:
+    """What share of its highest the rate has after so many of `total` steps. Raises SettingsError as `Schedule` does."""
+    one = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+    name = settings.lr_scheduler_type
+    try:
+        made = get_scheduler(name, one, num_warmup_steps=round(total * settings.warmup_ratio), num_training_steps=total)
+    except (ValueError, TypeError) as problem:
+        known = "linear, cosine, constant_with_warmup, ..."
+        raise SettingsError(f"lr_scheduler_type is {name!r}: expected {known} ({problem})") from problem
+    if not isinstance(made, LambdaLR):
+        raise SettingsError(f"lr_scheduler_type is {name!r}, whose rate depends on more than the step: take cosine, linear, constant")
+    share: Callable[[int], float] = made.lr_lambdas[0]
+    return share
 
 
 @dataclass(frozen=True)

@@ -82,3 +82,10 @@ def store_photo(folder: Path, data: bytes, extension: str) -> tuple[str, str]:
             path.parent.mkdir(parents=True, exist_ok=True)
             write_whole(path, data)
     return file_name, sha256
+
+
+def stored_hash(path: Path) -> str:
+    """The sha256 that a photo of a dataset folder has for its name, photos/ab/<sha256>.ext, in hex; "" where this is another path."""
+    name = path.stem
+    ours = path.parent.name == name[:2] and path.parent.parent.name == PHOTOS and re.fullmatch("[0-9a-f]{64}", name)
+    return name if ours else ""

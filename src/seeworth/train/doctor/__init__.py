@@ -23,6 +23,7 @@ import torch
 from ...encode import Encoder
 from ...record import Record
 from ...settings import TrainSettings
+from ..parts import Parts
 from ..untouched import untouched
 from .case import Case, Finding, demand, make_case, show
 from .cost import look_at_memory, look_at_work
@@ -33,7 +34,13 @@ __all__ = ["Case", "Finding", "demand", "examine", "question", "show"]
 
 
 def examine(
-    model: Any, encoder: Encoder, records: Sequence[Record], settings: TrainSettings, *, optimizer: torch.optim.Optimizer | None = None
+    model: Any,
+    encoder: Encoder,
+    records: Sequence[Record],
+    settings: TrainSettings,
+    *,
+    parts: Parts | None = None,
+    optimizer: torch.optim.Optimizer | None = None,
 ) -> list[Finding]:
     """Look at everything; what needs a sound batch is left out when the batch is not.
 
@@ -41,11 +48,12 @@ def examine(
 
     Args:
         model: as `prepare_parts` returned it, not wrapped further. records: of the train split.
+        parts: how they are trained, where that is not what the settings say: with words alone, only the language model is.
         optimizer: the one that will train, to see that it holds what is trained; None when there is none yet.
 
     Raises PhotoError when a photo of these records cannot be opened, DataError or TaskError when a record cannot be encoded.
     """
-    case = make_case(model, encoder, records, settings)
+    case = make_case(model, encoder, records, settings, parts)
     with untouched(model):
         found = [look_at_photos(case), look_at_labels(case), look_at_answers(case)]
         if not all(one.ok for one in found[:2]):

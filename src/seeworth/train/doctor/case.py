@@ -86,14 +86,14 @@ def show(findings: Sequence[Finding], width: int | None = None) -> str:
     return "\n".join(lines)
 
 
-def make_case(model: Any, encoder: Encoder, train: Sequence[Record], settings: TrainSettings) -> Case:
+def make_case(model: Any, encoder: Encoder, train: Sequence[Record], settings: TrainSettings, parts: Parts | None = None) -> Case:
     """The batch to look at: some records with photos where there are such, evenly spread."""
     with_photos = [record for record in train if record.all_photos]
     size = min(max(settings.per_device_train_batch_size, 1), BATCH)
     chosen = spread_over(with_photos or train, size)
     examples = [encoder.example(record) for record in chosen]
     batch = collate(examples, pad_id=int(encoder.processor.tokenizer.pad_token_id))
-    return Case(model, encoder, train, settings, resolve_parts(settings), chosen, examples, batch)
+    return Case(model, encoder, train, settings, parts or resolve_parts(settings), chosen, examples, batch)
 
 
 def spread_over(records: Sequence[Record], count: int) -> list[Record]:

@@ -52,7 +52,7 @@ def _steps(case: Case, measured: Sequence[Measure]) -> tuple[int, float]:
 def look_at_memory(case: Case) -> Finding:
     """The largest record's step against the device. More than there is fails, where the training has no way to become smaller."""
     longest = max((case.encoder.measure(record) for record in spread_over(case.train, MEASURED)), key=lambda one: one.tokens)
-    need = estimate_memory(case.model, case.settings, tokens=longest.tokens, tiles=longest.tiles)
+    need = estimate_memory(case.model, case.settings, tokens=longest.tokens, tiles=longest.tiles, records=len(case.train))
     asked = case.settings.gradient_checkpointing
     again = not need.fits(checkpointing=False) if asked == "auto" else asked
     total = need.total(again)

@@ -92,20 +92,19 @@ def look_at_the_photo(case: Case) -> Finding:
     own, other = 0.0, 0.0
     changed = 0.0
     seen = [record for record in case.records if record.all_photos][:4]
+    whose = "another record's"
     for record in seen:
         images = photos_of(record)
         stranger = next((one for one in case.train if one.all_photos and one.photo != record.photo), None)
-        # where there is no other photo, its negative is another one
-        swapped = (
-            [ImageOps.invert(image) for image in images]
-            if stranger is None
-            else [photos_of(stranger)[0].resize(image.size) for image in images]
-        )
+        if stranger is None:
+            whose, swapped = "its negative, as no record has another", [ImageOps.invert(image) for image in images]
+        else:
+            swapped = [photos_of(stranger)[0].resize(image.size) for image in images]
         before, after = (_value(case, case.encoder.example(record, photos=given)) for given in (images, swapped))
         own, other, changed = own + before / len(seen), other + after / len(seen), max(changed, abs(after - before) / max(before, 1e-9))
     if not seen:
         return Finding("photo", True, "no record has a photo to swap")
-    words = f"loss {own:.4f} with their own photo and {other:.4f} with another record's"
+    words = f"loss {own:.4f} with their own photo and {other:.4f} with {whose}"
     if changed <= 1e-6:
         return Finding("photo", False, f"{words}, the same for each: expected a change: the model does not see the photo")
     return Finding("photo", True, f"{words}, on {many(len(seen), 'record')}: the most it changes is {changed:.2%}")

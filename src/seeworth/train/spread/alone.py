@@ -126,7 +126,8 @@ class Alone:
         return optimizer.state_dict()
 
     def load_optimizer(self, model: nn.Module, optimizer: Optimizer, state: dict[str, Any] | None) -> None:
-        """The inverse of `optimizer_state`: the main process gives it."""
+        """The inverse of `optimizer_state`: the main process gives it. Raises RunError when it is of other tensors."""
+        fit_optimizer(optimizer, state or {})
         optimizer.load_state_dict(state or {})
 
     @contextmanager
@@ -153,3 +154,24 @@ def fit(own: Mapping[str, Any], given: Mapping[str, Tensor]) -> None:
         if tuple(one.shape) != tuple(given[name].shape):
             found, here = list(given[name].shape), list(one.shape)
             raise RunError(f"{name} is {found} in the checkpoint, {here} here: the settings differ from the run's")
+
+
+def fit_optimizer(optimizer: Optimizer, state: Mapping[str, Any]) -> None:
+    """Raises RunError unless a state_dict is of an optimizer over tensors of the same shapes.
+
+    torch looks at the number of tensors alone: its fused kernels would read behind the end of a smaller one.
+    """
+    other = "the checkpoint's optimizer and this one train other tensors"
+    try:
+        sizes = [len(group["params"]) for group in state["param_groups"]]
+        if sizes != [len(group["params"]) for group in optimizer.param_groups]:
+            raise RunError(f"{other}, {sizes} in the checkpoint's groups: the settings differ from the run's")
+        own = [one for group in optimizer.param_groups for one in group["params"]]
+        if state["state"] and state["state"].keys() != set(range(len(own))):
+            raise RunError(f"{other}: it has {len(state['state'])} of {len(own)}: the checkpoint is damaged")
+        for number, values in state["state"].items():
+            for name, value in values.items():
+                if isinstance(value, Tensor) and value.ndim and value.shape != own[number].shape:
+                    raise RunError(f"{other}: {name} of number {number} is {list(value.shape)}, here {list(own[number].shape)}")
+    except (KeyError, TypeError, AttributeError) as problem:
+        raise RunError(f"the checkpoint's optimizer is none of ours ({problem!r}): it was changed by hand") from problem

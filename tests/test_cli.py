@@ -143,7 +143,7 @@ def test_a_switch_needs_no_value(tmp_path: Path, capsys: pytest.CaptureFixture[s
         (["--packing", "--doctor", "False"], ["--packing=true", "--doctor", "false"]),
         (["--gradient_checkpointing", "auto"], ["--gradient_checkpointing", "auto"]),
         (["--vision_cache", "--run_name", "True"], ["--vision_cache=true", "--run_name", "True"]),
-        (["--packing", "auto"], ["--packing=true", "auto"]),  # left to the parser, which refuses it
+        (["--packing", "auto"], ["--packing", "auto"]),  # left to the parser, which refuses it
         (["--num_crops=None"], ["--num_crops=null"]),
     ],
 )

@@ -24,6 +24,7 @@ from seeworth.record import read_predictions
 from seeworth.settings import PredictSettings, TrainSettings
 from seeworth.task import Field, Task
 from seeworth.train.examples import Examples, Place
+from seeworth.train.folder import Claim
 from seeworth.train.order import Order
 from seeworth.train.run import _smaller
 from seeworth.train.run import run as train
@@ -251,11 +252,11 @@ def test_steps_are_counted_before_the_training(records: int, batch: int, accumul
 def test_where_memory_runs_out_passes_get_smaller_and_a_step_keeps_its_records(tmp_path: Path, size: int) -> None:
     now = settings(tmp_path, tmp_path / "out", auto_find_batch_size=True, per_device_train_batch_size=size, gradient_accumulation_steps=5)
     while (records := now.per_device_train_batch_size) > 1:
-        now = _smaller(now, torch.OutOfMemoryError("no room"), 70)
+        now = _smaller(now, Claim(now.output_dir, None, False), torch.OutOfMemoryError("no room"), 70)
         assert now.per_device_train_batch_size < records
         assert now.per_device_train_batch_size * now.gradient_accumulation_steps == size * 5
-    with pytest.raises(RunError, match="out of memory with 1 records in a forward pass"):
-        _smaller(now, torch.OutOfMemoryError("no room"), 70)
+    with pytest.raises(RunError, match="out of memory with 1 record in a forward pass"):
+        _smaller(now, Claim(now.output_dir, None, False), torch.OutOfMemoryError("no room"), 70)
 
 
 def test_a_token_budget_is_halved_down_to_the_longest_record(tmp_path: Path) -> None:
@@ -263,11 +264,11 @@ def test_a_token_budget_is_halved_down_to_the_longest_record(tmp_path: Path) -> 
     now = settings(tmp_path, tmp_path / "out", auto_find_batch_size=True, max_tokens_per_batch=1000, gradient_accumulation_steps=2)
     budgets = []
     for _ in range(3):
-        now = _smaller(now, torch.OutOfMemoryError("no room"), 240)
+        now = _smaller(now, Claim(now.output_dir, None, False), torch.OutOfMemoryError("no room"), 240)
         budgets.append((now.max_tokens_per_batch, now.gradient_accumulation_steps))
         assert now.per_device_train_batch_size == 8
         if now.max_tokens_per_batch == 240:
             break
     assert budgets == [(500, 4), (250, 8), (240, 8)]
     with pytest.raises(RunError, match="out of memory with 240 tokens in a forward pass"):
-        _smaller(now, torch.OutOfMemoryError("no room"), 240)
+        _smaller(now, Claim(now.output_dir, None, False), torch.OutOfMemoryError("no room"), 240)

@@ -11,8 +11,7 @@ from datetime import timedelta
 from uuid import uuid4
 
 import torch.distributed as dist
-from torch.distributed import Store
-from torch.distributed.distributed_c10d import PrefixStore
+from torch.distributed.distributed_c10d import PrefixStore, Store
 
 from ...errors import RunError
 
@@ -34,7 +33,7 @@ def _call(store: Store, processes: int) -> str:
     name = uuid4().hex
     store.set(START, name)
     for other in range(1, processes):
-        store.set(_answer(name, other), store.get(_mark(name, other)))
+        store.set(_answer(name, other), store.get(_mark(name, other)).decode())
     return name
 
 

@@ -53,7 +53,7 @@ ASKED: dict[str, Any] = {
 ENVIRON = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT / "src"), "GLOO_SOCKET_IFNAME": "lo"}
 PACKAGES = os.environ.get("SEEWORTH_DEEPSPEED_PACKAGES", "/tmp/ds")  # where DeepSpeed may lie when it is not installed
 DEEPSPEED = ENVIRON | {
-    "PYTHONPATH": os.pathsep.join([str(ROOT / "src"), PACKAGES]), "DS_ACCELERATOR": "cpu",
+    "PYTHONPATH": os.pathsep.join([str(ROOT / "src"), PACKAGES]), "DS_ACCELERATOR": "cpu", "TORCH_EXTENSIONS_DIR": f"{PACKAGES}_ext",
     "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),  # it looks for ninja there
 }  # fmt: skip
 MINUTES = 5  # a hang ends the test; nothing here takes one

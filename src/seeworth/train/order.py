@@ -72,7 +72,7 @@ class Order:
     def total(self, epochs: float) -> int:
         """Optimizer steps of `epochs` passes, at least 1; a part of a pass counts the steps that it begins, as in HF's Trainer."""
         whole, part = int(epochs), epochs - int(epochs)
-        steps = sum(self.count(number) for number in range(whole))
+        steps = sum(self.count(number) for number in range(whole)) if self.max_tokens else whole * self.count(0)
         if part > 1e-9:  # 1.1 - 1 is a little more than 0.1
             steps += math.ceil(self.count(whole) * part - 1e-6)
         return max(steps, 1)

@@ -13,8 +13,10 @@ and learning rate, each way in a process of its own, on this machine:
     lean     naive, but padded to the longest record of the data only, which the cookbook's script does not know
     bf16     ours with --dtype bfloat16: products in 16 bits, attention, norms' sums and what is trained in float32
     limit    ours with all batches ready in memory and all features known: the step alone
-    theirs   with --theirs: somebody else's implementation in the naive loop. FOLDER holds modeling_*.py with a class ...ForCausalLM and
-             configuration_*.py with its config class, as published copies of Phi-3-Vision do; its code is run, so look at it first
+    theirs   with --theirs: somebody else's implementation in the naive loop, with our weights and our LoRA in PEFT's own layers. FOLDER
+             holds modeling_*.py with a class ...ForCausalLM and configuration_*.py with its config class, as published copies of
+             Phi-3-Vision do; its code is run, so look at it first. A tower whose width stands in that code (published: 1,024 wide,
+             tiles of 336 pixels) is what all ways get then, with three layers at most
 
 Predicted before the first run: a record of 4 crops is 5 tiles and 112 + 45 tokens. Lean: 5 tiles of CLIP forward, and 157
 tokens padded to 160 one by one, where a tiny layer's products are too small to fill a core: some 25 ms. Ours: no CLIP in passes 2
@@ -26,7 +28,6 @@ after that, and what it was predicted to bring, is in docs/performance.md.
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import json
 import shutil
 import statistics
@@ -38,6 +39,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import theirs as their
 import torch
 from download import draw_photos
 
@@ -46,8 +48,8 @@ from seeworth.data.run import run as import_
 from seeworth.encode import Encoder, collate
 from seeworth.features import FeatureStore
 from seeworth.memory import keep_freed_memory
-from seeworth.phi3v import Phi3VForCausalLM, Phi3VProcessor
-from seeworth.phi3v.tiny import make_tiny
+from seeworth.phi3v import Phi3VConfig, Phi3VForCausalLM, Phi3VImageProcessor, Phi3VProcessor
+from seeworth.phi3v.tiny import make_tiny, tiny_config
 from seeworth.settings import ImportSettings, TrainSettings
 from seeworth.train.examples import Examples, Place, loader
 from seeworth.train.fast_layers import speed_up_layers
@@ -65,27 +67,39 @@ SETTINGS = TrainSettings(
 
 
 def main(photos: int, passes: int, crops: int, max_length: int, rounds: int, theirs: Path | None) -> None:
+    """Raises SystemExit, in one line, where a way cannot be run."""
+    if theirs:
+        their.need_folder(theirs)
     ways = ["naive", "lean", "ours", "bf16", "limit", *(["theirs"] if theirs else [])]
     with tempfile.TemporaryDirectory() as name:
         home = Path(name)
-        prepare(home, photos, crops)
+        tower = json.loads(in_process("tower", home, passes, max_length, theirs)) if theirs else None
+        prepare(home, photos, crops, tower)
         found: dict[str, list[dict[str, Any]]] = {way: [] for way in ways}
         for _ in range(rounds):
-            for way in ways:
-                words = [sys.executable, __file__, "--way", way, "--home", name, "--passes", str(passes), "--max_length", str(max_length)]
-                words += ["--theirs", str(theirs)] if theirs else []
-                done = subprocess.run(words, capture_output=True, text=True, check=False)
-                if done.returncode:
-                    print(f"{way:7} could not be run: {done.stderr.strip().splitlines()[-1]}", flush=True)
-                    continue
-                found[way].append(json.loads(done.stdout.splitlines()[-1]))
+            for way in sorted(ways, key="theirs".__ne__):  # what may fail comes first
+                found[way].append(json.loads(in_process(way, home, passes, max_length, theirs)))
         for way in ways:
             print(line(way, found[way], rate(found["naive"])))
         print(f"ours is {rate(found['ours']) / rate(found['lean']):.1f} x lean")
         naive, lean, ours, bf16 = (found[way][0]["losses"] for way in ways[:4])
         apart = max(apart_of(one, ours) for one in (naive, lean))
         ends = f"loss of the first step {ours[0]:.4f} and {naive[0]:.4f}, of the last {ours[-1]:.4f} and {naive[-1]:.4f} (ours, naive)"
+        if theirs:
+            told = found["theirs"][0]["losses"]
+            print(f"theirs: first loss {told[0]:.4f}, last {told[-1]:.4f}, at most {apart_of(told, naive):.1e} from naive's")
         print(f"{ends}; over {len(ours)} steps at most {apart:.1e} of itself apart, bf16 {apart_of(bf16, naive):.1e}")
+
+
+def in_process(way: str, home: Path, passes: int, max_length: int, theirs: Path | None) -> str:
+    """The last line of what a way says, run in a process of its own. Raises SystemExit with its reason where it fails."""
+    words = [sys.executable, __file__, "--way", way, "--home", str(home), "--passes", str(passes), "--max_length", str(max_length)]
+    words += ["--theirs", str(theirs)] if theirs else []
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    if done.returncode:
+        said = done.stderr.strip().splitlines() or [f"ended with status {done.returncode}"]
+        raise SystemExit(f"{'theirs' if way == 'tower' else way} could not be run: {said[-1]}")
+    return done.stdout.splitlines()[-1]
 
 
 def rate(found: list[dict[str, Any]]) -> float:
@@ -99,8 +113,6 @@ def apart_of(one: list[float], other: list[float]) -> float:
 
 
 def line(way: str, found: list[dict[str, Any]], naive: float) -> str:
-    if not found:
-        return f"{way:7} could not be run"
     rates = sorted(one["photos_per_second"] for one in found)
     return (
         f"{way:7} {rate(found):7.1f} photos/s ({rates[0]:.1f} to {rates[-1]:.1f}) · "
@@ -109,8 +121,8 @@ def line(way: str, found: list[dict[str, Any]], naive: float) -> str:
     )
 
 
-def prepare(home: Path, photos: int, crops: int) -> None:
-    """A dataset folder of drawn photos, and a tiny model with a tower and words of its own."""
+def prepare(home: Path, photos: int, crops: int, tower: dict[str, Any] | None) -> None:
+    """A dataset folder of drawn photos, and a tiny model with words of its own, and a tower of its own or of these sizes."""
     drawn = draw_photos(photos, 640)
     lines = ["photo,title,category3_code,full_price"]
     for number, data in enumerate(drawn):
@@ -122,8 +134,21 @@ def prepare(home: Path, photos: int, crops: int) -> None:
     dataset = Dataset.open(home / "data")
     texts = [dataset.task.write(one.values) for one in dataset.records()]
     model, processor = make_tiny([*texts, dataset.task.prompt()], num_crops=crops)
+    if tower and any(getattr(model.config.vision_config, name) != size for name, size in tower.items()):
+        model, processor = with_tower(tower, model, processor)
     model.save_pretrained(home / "base")
     processor.save_pretrained(home / "base")
+
+
+def with_tower(tower: dict[str, Any], model: Any, processor: Phi3VProcessor) -> tuple[Any, Phi3VProcessor]:
+    """The tiny model with a tower of these sizes, all weights random, and the processor that cuts tiles for it."""
+    tokens = (tower["image_size"] // tower["patch_size"] // 2) ** 2
+    sizes = {"image_dim_out": tower["hidden_size"], "num_img_tokens": tokens, "clip_config": tower}
+    config = Phi3VConfig.from_dict(model.config.to_dict() | {"img_processor": model.config.img_processor | sizes})
+    crops = processor.image_processor.num_crops
+    cutter = Phi3VImageProcessor(num_crops=crops, num_img_tokens=tokens, tile_size=tower["image_size"])
+    torch.manual_seed(0)
+    return Phi3VForCausalLM(config).float(), Phi3VProcessor(cutter, processor.tokenizer)
 
 
 class Bench:
@@ -202,41 +227,19 @@ def naive(home: Path, passes: int, max_length: int) -> dict[str, Any]:
 
 
 def theirs(home: Path, passes: int, max_length: int, folder: Path) -> dict[str, Any]:
-    """Their classes with our weights, whole (no LoRA) frozen but for language model and projector's last layers as they come."""
+    """Their classes with our weights and our LoRA."""
     bench = Bench(home, "eager", fast=False)
-    config_class, model_class = their_classes(folder)
-    plain = json.loads((home / "base" / "config.json").read_text())
-    model = model_class(config_class(**plain)).train()
-    base = Phi3VForCausalLM.from_pretrained(home / "base", dtype=torch.float32)
-    lost = model.load_state_dict(base.state_dict(), strict=False)
-    print(f"theirs: {len(lost.missing_keys)} weights not ours, {len(lost.unexpected_keys)} of ours unknown", file=sys.stderr)
-
-    def loss_of(batch: dict[str, Any]) -> torch.Tensor:
-        ids = batch["input_ids"]
-        batch["input_ids"] = torch.where(ids == base.config.image_token_id, -1, ids)
-        return model(**batch, use_cache=False).loss
-
-    return one_by_one(bench, passes, model, loss_of, max_length)
+    base = their.make(folder, json.loads((home / "base" / "config.json").read_text()))
+    ours = Phi3VForCausalLM.from_pretrained(home / "base", dtype=torch.float32)
+    their.give_weights(base, ours.state_dict())
+    model = their.adapt(base, bench.model)
+    return one_by_one(bench, passes, model, their.asker(model, base, ours.config.image_token_id), max_length)
 
 
-def their_classes(folder: Path) -> tuple[Any, Any]:
-    """The config class and the model class of a folder of Python files that import each other."""
-    package = "theirs"
-    spec = importlib.util.spec_from_loader(package, loader=None, is_package=True)
-    module = importlib.util.module_from_spec(spec)  # type: ignore[arg-type]
-    module.__path__ = [str(folder)]
-    sys.modules[package] = module
-    found: dict[str, Any] = {}
-    for kind, ending in (("configuration", "Config"), ("modeling", "ForCausalLM")):
-        path = next(iter(sorted(folder.glob(f"{kind}*.py"))), None)
-        if path is None:
-            raise SystemExit(f"{folder} holds no {kind}_*.py")
-        names = vars(importlib.import_module(f"{package}.{path.stem}"))
-        own = [one for name, one in names.items() if name.endswith(ending) and getattr(one, "__module__", "").startswith(package)]
-        if not own:
-            raise SystemExit(f"{path} defines no class ...{ending}")
-        found[kind] = own[-1]
-    return found["configuration"], found["modeling"]
+def their_tower(folder: Path) -> dict[str, Any] | None:
+    """The sizes of the tower that their code brings, where it leaves no choice."""
+    processor = make_tiny(["a"])[1]
+    return their.tower_of(their.make(folder, tiny_config(len(processor.tokenizer), processor.ids).to_dict()))
 
 
 def one_by_one(bench: Bench, passes: int, model: Any, loss_of: Callable[[dict[str, Any]], torch.Tensor], max_length: int) -> dict[str, Any]:
@@ -290,7 +293,7 @@ if __name__ == "__main__":
     parser.add_argument("--max_length", type=int, default=512, help="tokens that naive and theirs pad every record to")
     parser.add_argument("--rounds", type=int, default=3, help="all ways in turn, so many times; medians are told")
     parser.add_argument("--theirs", type=Path, help="a folder with somebody else's implementation; its code is run")
-    parser.add_argument("--way", choices=["ours", "bf16", "naive", "lean", "limit", "theirs"], help=argparse.SUPPRESS)
+    parser.add_argument("--way", choices=["ours", "bf16", "naive", "lean", "limit", "theirs", "tower"], help=argparse.SUPPRESS)
     parser.add_argument("--home", type=Path, help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.way:
@@ -301,7 +304,11 @@ if __name__ == "__main__":
             "naive": lambda: naive(given.home, given.passes, given.max_length),
             "lean": lambda: naive(given.home, given.passes, 0),
             "theirs": lambda: theirs(given.home, given.passes, given.max_length, given.theirs),
+            "tower": lambda: their_tower(given.theirs) or {},
         }
-        print(json.dumps(ways[given.way]()))
+        try:
+            print(json.dumps(ways[given.way]()))
+        except Exception as problem:
+            raise SystemExit(their.in_one_line(problem)) from problem
     else:
         main(given.photos, given.passes, given.crops, given.max_length, given.rounds, given.theirs)

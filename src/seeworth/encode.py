@@ -153,10 +153,6 @@ class Encoder:
         """Tokens of the record's photos, the `<s>` after each not counted; no photo opened where the sizes are known."""
         return sum(plan.num_tokens for plan in self.tilings(record))
 
-    def num_labels(self, record: Record) -> int:
-        """Tokens of `example(record)` that are trained, see `measure`."""
-        return self.measure(record).labels
-
     def smaller(self, image: Image.Image) -> Image.Image:
         """A photo far larger than its tiles, at one and a half times their size or more: jitter costs by the pixel.
 

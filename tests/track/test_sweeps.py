@@ -13,7 +13,9 @@ import yaml
 from wandb.sdk.launch.sweeps.utils import create_sweep_command, create_sweep_command_args
 
 from seeworth.cli import _bare_flags, build_parser
+from seeworth.phi3v.tiny import make_tiny
 from seeworth.settings import TrainSettings
+from seeworth.train.parts import lora_config, resolve_parts
 
 ROOT = Path(__file__).resolve().parents[2]
 SWEEPS = sorted((ROOT / "recipes").glob("sweep*.yaml"))
@@ -42,6 +44,17 @@ def test_every_parameter_is_a_setting_and_every_value_is_understood(path: Path) 
         words = create_sweep_command_args({"args": {name: {"value": value} for name, value in chosen.items()}})["args"]
         settings = parse(words)
         assert {name: settings[name] for name in chosen} == chosen
+
+
+def test_every_choice_of_layers_can_be_trained_with_every_choice_of_parts() -> None:
+    """A sweep whose targets leave a part without a layer would fail in each of its runs."""
+    sweep = yaml.safe_load((ROOT / "recipes" / "sweep-lora.yaml").read_text())
+    model, _ = make_tiny(["Product"])
+    decides = [name for name in sweep["parameters"] if name in ("lora_targets", "language", "projector", "vision", "use_rslora")]
+    assert "lora_targets" in decides
+    for values in itertools.product(*(choices(sweep["parameters"][name]) for name in decides)):
+        settings = TrainSettings(Path("d"), Path("o"), **dict(zip(decides, values, strict=True)))
+        assert lora_config(model, settings, resolve_parts(settings)).target_modules
 
 
 @pytest.mark.parametrize(

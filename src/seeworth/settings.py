@@ -109,7 +109,7 @@ class TrainSettings:
     lora_dropout: float = 0.05
     """Dropout before the LoRA matrices."""
     lora_targets: list[str] | None = None
-    """Names of the linear layers that get LoRA, e.g. [self_attn, img_projection], some in every part that says lora; all of them when left out."""
+    """Names of the linear layers that get LoRA, e.g. [self_attn, img_projection], some in every part that says lora; left out: all."""
     use_dora: bool = False
     """Weight-decomposed LoRA: a magnitude of its own for every row; slower, often better at low rank."""
     use_rslora: bool = False

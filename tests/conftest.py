@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -13,6 +14,8 @@ import pytest
 import torch
 import transformers
 
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # as a shell leaves it to what runs behind it: some tests press Ctrl-C
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 transformers.utils.logging.disable_progress_bar()
 torch.set_num_threads(1)
 hypothesis.settings.register_profile("ours", deadline=None)  # these machines are noisy: no test is timed

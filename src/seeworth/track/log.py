@@ -17,6 +17,7 @@ import os
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Self
 
@@ -154,7 +155,10 @@ class Track:
         except Exception as problem:
             self.listeners.remove(listener)
             words = " ".join(str(problem).split()) or type(problem).__name__
-            print(f"tracker {listener.name} failed and is left out from now on: {words}", file=sys.stderr)
+            print(f"tracker {listener.name} failed and is left out from now on: {words}", file=sys.stderr, flush=True)
+            if verb != "close":
+                with suppress(Exception):  # what it held open, and set in the environment
+                    listener.close(True)
             return False
         return True
 

@@ -1,7 +1,7 @@
 """Trackio as a listener: a database in `OUT/trackio`, shown by `TRACKIO_DIR=OUT/trackio trackio show`; or the place TRACKIO_SPACE_ID names.
 
 Trackio writes a moment later in a thread of its own; a resumed run asks the database which lines of the log it holds. It finds its run by
-project and name, and makes a new id only where a kill came before the first write.
+project and name, which in a place that the user named may be another training's: there the checkpoint's id must be its own.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -27,15 +28,22 @@ class Trackio:
     def __init__(self, about: About) -> None:
         self.about = about
         self.heard = 0
+        self.folder = (about.folder / "trackio").resolve()
+        self.ours = False
 
     def open(self, state: Mapping[str, Any] | None) -> None:
-        self.trackio = _import(self.about.folder / "trackio")
+        self.ours = "TRACKIO_DIR" not in os.environ
+        if self.ours:
+            os.environ["TRACKIO_DIR"] = str(self.folder)
+            if state is None:  # of a start that was killed before its first checkpoint, perhaps with other settings
+                shutil.rmtree(self.folder, ignore_errors=True)
+        self.trackio = _import()
         with contextlib.redirect_stdout(io.StringIO()):  # it greets at length
             self.run = self.trackio.init(
                 self.about.project,
                 name=self.about.name,
                 config=_plain(self.about.config),
-                resume="allow",
+                resume="allow" if self.ours or self._goes_on(state) else "never",
                 embed=False,
                 auto_log_gpu=False,
                 auto_log_cpu=False,
@@ -68,13 +76,27 @@ class Trackio:
         """The run folder is the model's home; Trackio is told no copy."""
 
     def close(self, failed: bool) -> None:
-        with contextlib.redirect_stdout(io.StringIO()):
-            self.trackio.finish()
+        try:
+            with contextlib.redirect_stdout(io.StringIO()):
+                self.trackio.finish()
+        finally:
+            if self.ours:
+                os.environ.pop("TRACKIO_DIR", None)
+            self.ours = False
 
     def _row(self, row: Row) -> dict[str, Any]:
         shown = picture(self.about.data, row, SIDE)
         cells = {"id": row["id"], "photo": shown and self.trackio.Image(shown), "truth": row["truth"], "answer": row["answer"]}
         return cells | {f"{name} read": field["read"] for name, field in row["fields"].items()} | {"problems": "; ".join(row["problems"])}
+
+    def _goes_on(self, state: Mapping[str, Any] | None) -> bool:
+        """Whether the run of this name is the checkpoint's, as far as can be asked: a Space or a server is not."""
+        from trackio.sqlite_storage import SQLiteStorage
+
+        if state is None or "TRACKIO_SPACE_ID" in os.environ or "TRACKIO_SERVER_URL" in os.environ:
+            return state is not None
+        latest = SQLiteStorage.get_latest_run_record_by_name(self.about.project, self.about.name)
+        return latest is not None and latest["id"] == state["id"]
 
     def _lines(self) -> int:
         """The highest line of log.jsonl in the database."""
@@ -84,9 +106,8 @@ class Trackio:
         return max((int(one[LINE]) for one in logs if LINE in one), default=0)
 
 
-def _import(folder: Path) -> Any:
+def _import() -> Any:
     """trackio, which settles at its import where a process keeps everything. Raises RuntimeError."""
-    os.environ.setdefault("TRACKIO_DIR", str(folder.resolve()))
     try:
         import trackio
         from trackio.utils import TRACKIO_DIR

@@ -1,4 +1,5 @@
-"""Weights & Biases as a listener: one run inside `OUT/wandb`, offline unless the user is logged in or WANDB_MODE says otherwise.
+"""Weights & Biases as a listener: one run inside `OUT/wandb`, offline unless the user is logged in or WANDB_MODE says otherwise; and
+offline where the server does not take it, so that `wandb sync` can send it another day.
 
 The run keeps its id through every kill. Offline each start writes a folder of its own with that id, which `wandb sync` puts together; how
 much of the log an earlier start brought to the disk is read from these folders (the service writes every 15 seconds), and
@@ -10,10 +11,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import netrc
 import os
 import re
 import shutil
+import sys
+import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -26,6 +30,8 @@ from .wandb_media import charts, columns_of, dataset_artifact, model_artifact, t
 
 INCREMENTAL = "incremental-table-file"
 """How a summary calls a table that grows."""
+PATIENCE = 900.0
+"""Seconds that the end of a training waits for the server to take the rest; WANDB_FINISH_TIMEOUT goes before it."""
 
 
 class Wandb:
@@ -39,6 +45,7 @@ class Wandb:
         self.home = (about.folder / "wandb").resolve()
         self.tables: dict[str, Any] = {}
         self.ours: list[str] = []
+        self.run: Any = None
 
     def open(self, state: Mapping[str, Any] | None) -> None:
         self.home.mkdir(parents=True, exist_ok=True)
@@ -46,21 +53,12 @@ class Wandb:
         import wandb
 
         self.wandb = wandb
-        run_id = state["id"] if state else _unfinished_id(self.home, self.about.config)
+        run_id = (state or {}).get("id") or _unfinished_id(self.home, self.about.config)
         earlier = _earlier(self.home, run_id) if run_id else {}
-        settings = wandb.setup().settings
-        self.run = wandb.init(
-            project=os.environ.get("WANDB_PROJECT", self.about.project),
-            name=None if os.environ.get("WANDB_NAME") else self.about.name,
-            job_type=None if os.environ.get("WANDB_JOB_TYPE") else self.about.job_type,
-            dir=str(self.home.parent),
-            config=dict(self.about.config),
-            id=run_id,
-            resume="allow",  # stands in the offline folder too: it tells `wandb sync` to go on with the run
-            mode=wandb_mode(settings.base_url, settings.mode),
-            settings=wandb.Settings(silent=True, console="off", x_disable_stats=True),
-            reinit="create_new",
-        )
+        settings = wandb.setup(wandb.Settings(silent=True)).settings
+        self._start(run_id, wandb_mode(settings.base_url, settings.mode))
+        if self.run.disabled:
+            return
         _keep_id(self.home, self.run.id, self.about.config)
         self._define_metrics()
         summary = dict(self.run.summary) if self.run.resumed else earlier
@@ -90,15 +88,52 @@ class Wandb:
         """Nothing: the service writes on its own, and what it loses is told again."""
 
     def state(self) -> dict[str, Any]:
-        return {"id": self.run.id}
+        return {} if self.run.disabled else {"id": self.run.id}
 
     def keep(self, about: Mapping[str, Any]) -> None:
         self.run.log_artifact(model_artifact(self.wandb, self.about, about))
 
     def close(self, failed: bool) -> None:
-        self.run.finish(exit_code=int(failed))
-        for variable in self.ours:
-            os.environ.pop(variable, None)
+        note = threading.Timer(10, print, ["tracker wandb: waiting for the server to take the rest"], {"file": sys.stderr, "flush": True})
+        note.daemon = True
+        try:
+            if self.run:
+                note.start()
+                self.run.finish(exit_code=int(failed))
+        except TimeoutError as problem:
+            folder = Path(self.run.dir).parent
+            raise RuntimeError(f"the server did not take the rest of the run in time: `wandb sync {folder}` sends it") from problem
+        finally:
+            note.cancel()
+            for variable in self.ours:
+                os.environ.pop(variable, None)
+            self.ours = []
+
+    def _start(self, run_id: str | None, mode: str) -> None:
+        """Begin, or go on with, the run; offline where the server cannot be reached or refuses, which is told."""
+        wandb = self.wandb
+        logging.getLogger("opentelemetry").setLevel(logging.CRITICAL)  # W&B's telemetry, which tells of its own troubles at length
+        more = {} if "WANDB_FINISH_TIMEOUT" in os.environ else {"finish_timeout": PATIENCE}
+        try:
+            self.run = wandb.init(
+                project=os.environ.get("WANDB_PROJECT", self.about.project),
+                name=None if os.environ.get("WANDB_NAME") else self.about.name,
+                job_type=None if os.environ.get("WANDB_JOB_TYPE") else self.about.job_type,
+                dir=str(self.home.parent),
+                config=dict(self.about.config),
+                id=run_id,
+                resume="allow",  # stands in the offline folder too: it tells `wandb sync` to go on with the run
+                mode=mode,
+                settings=wandb.Settings(silent=True, console="off", x_disable_stats=True, finish_timeout_raises=True, **more),
+                reinit="create_new",
+            )
+        except wandb.Error as problem:
+            if mode in ("offline", "dryrun"):
+                raise
+            words = " ".join(str(problem).split()).rstrip(".")
+            later = f"`wandb sync {self.home}/offline-run-*` sends it later"
+            print(f"tracker wandb goes on offline: {words}: {later}", file=sys.stderr, flush=True)
+            self._start(run_id, "offline")
 
     def _set_folders(self) -> None:
         """All that wandb would put into the user's home goes into the run folder, unless the user says where he wants it."""
@@ -128,15 +163,14 @@ class Wandb:
             self.run.summary.update({**known, LINE: self.heard})
 
     def _use_dataset(self) -> None:
-        artifact = dataset_artifact(self.wandb, self.about)
-        if self.run.offline:  # `use_artifact` refuses to work offline; this is what it does online, and `wandb sync` does the rest
-            self.run._log_artifact(artifact, is_user_created=True, use_after_commit=True)
-        elif not self.run.disabled:
-            self.run.use_artifact(artifact)
+        """The dataset as the run's input: what `use_artifact` does, which waits for the server, and refuses to work offline."""
+        self.run._log_artifact(dataset_artifact(self.wandb, self.about), is_user_created=True, use_after_commit=True)
 
 
 def wandb_mode(base_url: str = "https://api.wandb.ai", configured: str = "online") -> Any:
-    """WANDB_MODE or what `wandb offline` wrote, when set; else "online" where there is a key for the server, else "offline"."""
+    """WANDB_DISABLED, WANDB_MODE or what `wandb offline` wrote, when set; else "online" with a key for the server, else "offline"."""
+    if os.environ.get("WANDB_DISABLED", "").lower() in ("1", "true", "yes", "on"):
+        return "disabled"  # the old way to say it, which the Trainer of transformers still knows
     if mode := os.environ.get("WANDB_MODE"):
         return mode
     if configured != "online":
@@ -190,7 +224,8 @@ def _unfinished_id(home: Path, config: Mapping[str, Any]) -> str | None:
     """The id of a start of the same run that was killed before its first checkpoint; None: wandb makes one, or takes WANDB_RUN_ID."""
     try:
         kept = json.loads((home / "seeworth.json").read_text(encoding="utf-8"))
-        return str(kept["id"]) if kept["settings"] == _digest(config) and "WANDB_RUN_ID" not in os.environ else None
+        same = kept["settings"] == _digest(config) and kept["id"] == os.environ.get("WANDB_RUN_ID", kept["id"])
+        return str(kept["id"]) if same else None
     except (OSError, ValueError, KeyError):
         return None
 

@@ -16,8 +16,26 @@ from ..errors import RunError, told_as
 from ..files import share_tensors, yaml_text
 from ..settings import TrainSettings, to_plain
 from .card import model_card
-from .loop import Trainer
-from .parts import Parts, dtype_of, save_trained
+from .loop import Trainer, compute_dtype
+from .parts import PARTS, Parts, dtype_of, save_trained
+from .spread import Alone
+
+
+def resolved(settings: TrainSettings, parts: Parts, model: Any, encoder: Encoder, cached: bool, spread: Alone) -> dict[str, Any]:
+    """The settings as trackers file them: with what "auto", and what was left out, came to on this machine. `cached`: features are kept."""
+    again = any(getattr(module, "gradient_checkpointing", False) is True for module in model.modules())
+    trained = [part for part in PARTS if parts[part] != "frozen"]
+    found: dict[str, Any] = {
+        "method": parts.method,
+        **{part: parts[part] for part in PARTS},
+        **{f"{part}_learning_rate": getattr(settings, f"{part}_learning_rate") or settings.learning_rate for part in trained},
+        "num_crops": encoder.processor.image_processor.num_crops,
+        "dtype": str(compute_dtype(settings, spread.device)).removeprefix("torch."),
+        "attn_implementation": model.config._attn_implementation,
+        "gradient_checkpointing": again,
+        "vision_cache": cached,
+    }
+    return to_plain(settings) | found | {"processes": spread.processes, "device": spread.device.type}
 
 
 def about_run(

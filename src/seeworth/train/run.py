@@ -22,7 +22,7 @@ from ..predict.vlm import VLM
 from ..record import Record
 from ..run_folder import write_run
 from ..say import many, say
-from ..settings import TrainSettings, to_plain
+from ..settings import TrainSettings
 from ..track import About, Track, listeners
 from .answering import Answering
 from .build import build, speed_up
@@ -37,7 +37,7 @@ from .loop import Trainer
 from .optimizer import make_optimizer
 from .order import Order
 from .parts import Parts, resolve_parts, say_parts
-from .result import about_run, write_result
+from .result import about_run, resolved, write_result
 from .spread import Alone, make_spread
 from .telling import duration
 
@@ -114,7 +114,7 @@ def _train(settings: TrainSettings, dataset: Dataset, parts: Parts, spread: Alon
     wrapped = spread.join(wrapped, optimizer)
     checkpoint = taken.checkpoint
     resumed = None if checkpoint is None else spread.first(lambda: read_state(checkpoint).get("track", {}))
-    config = to_plain(settings) | {"data_fingerprint": dataset.fingerprint}
+    config = resolved(settings, parts, model, encoder, store is not None, spread) | {"data_fingerprint": dataset.fingerprint}
     about = About(taken.out, dataset.folder, settings.project, settings.run_name or taken.out.name, "train", config)
     with Track(taken.out, listeners(settings.report_to, about, main=spread.main), resume=resumed, main=spread.main) as track:
         quiet = Encoder(encoder.processor, encoder.task)

@@ -97,8 +97,9 @@ def in_process(way: str, home: Path, passes: int, max_length: int, theirs: Path 
     words += ["--theirs", str(theirs)] if theirs else []
     done = subprocess.run(words, capture_output=True, text=True, check=False)
     if done.returncode:
-        said = done.stderr.strip().splitlines() or [f"ended with status {done.returncode}"]
-        raise SystemExit(f"{'theirs' if way == 'tower' else way} could not be run: {said[-1]}")
+        said = done.stderr.strip().splitlines() if done.returncode > 0 else []  # a signal comes with no words
+        why = said[-1] if said else f"its process ended with {done.returncode} (-9: most likely no memory was left)"
+        raise SystemExit(f"{'theirs' if way == 'tower' else way} could not be run: {why}")
     return done.stdout.splitlines()[-1]
 
 
@@ -258,7 +259,7 @@ def one_by_one(bench: Bench, passes: int, model: Any, loss_of: Callable[[dict[st
             own = int((batch["labels"][:, 1:] != -100).sum())
             loss = loss_of(batch) * own / labels
             loss.backward()
-            total += float(loss)
+            total += float(loss.detach())
         torch.nn.utils.clip_grad_norm_([one for one in model.parameters() if one.requires_grad], 1.0)
         optimizer.step()
         optimizer.zero_grad()

@@ -153,7 +153,7 @@ def test_the_size_of_an_example_is_known_without_opening_a_photo(paths: list[Pat
     labels = sum(label != IGNORED for label in example.labels)
     photo_tokens = example.input_ids.count(processor.image_token_id)
     assert encoder.measure(record) == (len(example.input_ids), photo_tokens, labels, sum(map(len, example.tiles)))
-    assert (encoder.length(record), encoder.photo_tokens(record)) == encoder.measure(record)[:2]
+    assert encoder.length(record) == encoder.measure(record).tokens
     assert len(example.labels) == len(example.input_ids)
 
 
@@ -188,7 +188,7 @@ def _record(paths: list[Path], drawn: object) -> Record:
 def test_with_sizes_known_no_photo_is_touched(encoder: Encoder, tmp_path: Path) -> None:
     gone = [tmp_path / "gone.png", tmp_path / "gone too.png"]
     turns = (Turn("user", (0, 1, "Which?")), Turn("assistant", ("None",)))
-    assert encoder.photo_tokens(conversation(gone, turns, sizes=((60, 90), (300, 100)))) > 0
+    assert encoder.measure(conversation(gone, turns, sizes=((60, 90), (300, 100)))).photo_tokens > 0
     with pytest.raises(PhotoError, match=r"record c1, photo .*gone\.png"):
         encoder.length(conversation(gone, turns))
     with pytest.raises(DataError, match="has 2 photos and the sizes of 1"):

@@ -149,10 +149,6 @@ class Encoder:
         """Tokens of `example(record)`, see `measure`."""
         return self.measure(record).tokens
 
-    def photo_tokens(self, record: Record) -> int:
-        """Tokens of the record's photos, the `<s>` after each not counted; no photo opened where the sizes are known."""
-        return sum(plan.num_tokens for plan in self.tilings(record))
-
     def smaller(self, image: Image.Image) -> Image.Image:
         """A photo far larger than its tiles, at one and a half times their size or more: jitter costs by the pixel.
 

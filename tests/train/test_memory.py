@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
+from weakref import ref
 
 import pytest
 import torch
@@ -120,3 +121,26 @@ def test_a_tenth_of_the_device_stays_free() -> None:
     assert Memory(50, 10, 20, 10, 5, available=100).fits(checkpointing=False)
     assert not Memory(50, 10, 20, 11, 5, available=100).fits(checkpointing=False)
     assert Memory(50, 10, 20, 11, 5, available=100).fits(checkpointing=True)
+
+
+def test_what_a_layer_lets_go_of_again_is_neither_counted_nor_held() -> None:
+    """As the norms of DoRA: on the full-size model their copies of all weights would not fit beside it."""
+    layer, held = torch.nn.Linear(8, 8), []
+
+    def forward() -> Any:
+        held.append(ref(copy := layer.weight * 2))
+        norm = copy.square().sum().detach()  # its gradient would need the copy; nobody asks for it
+        del copy
+        held.append(held.pop()())
+        return (layer(torch.ones(4, 8)) * norm).square()
+
+    # the layer's input, the norm, and what is squared
+    assert saved_bytes(layer, forward) == 4 * (4 * 8 + 1 + 4 * 8)
+    assert held == [None]
+
+
+def test_dora_on_wide_layers_is_estimated_without_copies_of_the_weights() -> None:
+    model, _ = prepared({"model": "x", "lora_rank": 4, "use_dora": True})
+    weights = sum(weight.numel() * weight.element_size() for weight in model.parameters())
+    kept = saved_bytes(model, lambda: model(input_ids=torch.tensor([[1, 20]]), use_cache=False).logits)
+    assert kept < weights / 4

@@ -24,9 +24,9 @@ from seeworth.record import read_predictions
 from seeworth.settings import PredictSettings, TrainSettings
 from seeworth.task import Field, Task
 from seeworth.train.examples import Examples, Place
+from seeworth.train.fitting import smaller_passes
 from seeworth.train.folder import Claim
 from seeworth.train.order import Order
-from seeworth.train.run import _smaller
 from seeworth.train.run import run as train
 
 COLOURS = {"Red": (220, 30, 30), "Green": (30, 180, 60), "Blue": (40, 60, 220), "White": (240, 240, 240)}
@@ -140,7 +140,9 @@ def test_lora_trains_saves_and_loads_on_a_pretrained_folder(data: Path, tmp_path
         assert isinstance(model.answer([record])[0], str)
 
 
-def test_what_cannot_be_is_refused_in_one_line(data: Path, run_folder: Path, tmp_path: Path) -> None:
+def test_what_cannot_be_is_refused_in_one_line(
+    data: Path, run_folder: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     with pytest.raises(SettingsError, match=r"trained with other settings \(optim muon -> adamw\)"):
         train(settings(data, run_folder))
     with pytest.raises(SettingsError, match="tiny model starts from random weights"):
@@ -149,8 +151,10 @@ def test_what_cannot_be_is_refused_in_one_line(data: Path, run_folder: Path, tmp
         train(settings(tmp_path, tmp_path / "b"))
     (tmp_path / "llava").mkdir()
     (tmp_path / "llava" / "config.json").write_text('{"model_type": "llava"}')
+    capfd.readouterr()
     with pytest.raises(ModelError, match="'llava', expected 'phi3_v'"):
         train(settings(data, tmp_path / "c", model=str(tmp_path / "llava")))
+    assert not capfd.readouterr().err  # the library has words of its own for it
     with pytest.raises(RunError, match=r"no finished run \(run.json is not there\)"):
         load_run(tmp_path)
     precious = tmp_path / "precious"
@@ -252,11 +256,11 @@ def test_steps_are_counted_before_the_training(records: int, batch: int, accumul
 def test_where_memory_runs_out_passes_get_smaller_and_a_step_keeps_its_records(tmp_path: Path, size: int) -> None:
     now = settings(tmp_path, tmp_path / "out", auto_find_batch_size=True, per_device_train_batch_size=size, gradient_accumulation_steps=5)
     while (records := now.per_device_train_batch_size) > 1:
-        now = _smaller(now, Claim(now.output_dir, None, False), torch.OutOfMemoryError("no room"), 70)
+        now = smaller_passes(now, Claim(now.output_dir, None, False), torch.OutOfMemoryError("no room"), 70)
         assert now.per_device_train_batch_size < records
         assert now.per_device_train_batch_size * now.gradient_accumulation_steps == size * 5
     with pytest.raises(RunError, match="out of memory with 1 record in a forward pass"):
-        _smaller(now, Claim(now.output_dir, None, False), torch.OutOfMemoryError("no room"), 70)
+        smaller_passes(now, Claim(now.output_dir, None, False), torch.OutOfMemoryError("no room"), 70)
 
 
 def test_a_token_budget_is_halved_down_to_the_longest_record(tmp_path: Path) -> None:
@@ -264,11 +268,11 @@ def test_a_token_budget_is_halved_down_to_the_longest_record(tmp_path: Path) -> 
     now = settings(tmp_path, tmp_path / "out", auto_find_batch_size=True, max_tokens_per_batch=1000, gradient_accumulation_steps=2)
     budgets = []
     for _ in range(3):
-        now = _smaller(now, Claim(now.output_dir, None, False), torch.OutOfMemoryError("no room"), 240)
+        now = smaller_passes(now, Claim(now.output_dir, None, False), torch.OutOfMemoryError("no room"), 240)
         budgets.append((now.max_tokens_per_batch, now.gradient_accumulation_steps))
         assert now.per_device_train_batch_size == 8
         if now.max_tokens_per_batch == 240:
             break
     assert budgets == [(500, 4), (250, 8), (240, 8)]
     with pytest.raises(RunError, match="out of memory with 240 tokens in a forward pass"):
-        _smaller(now, Claim(now.output_dir, None, False), torch.OutOfMemoryError("no room"), 240)
+        smaller_passes(now, Claim(now.output_dir, None, False), torch.OutOfMemoryError("no room"), 240)

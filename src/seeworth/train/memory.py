@@ -14,6 +14,7 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from weakref import ref
 
 import torch
 from torch import Tensor, nn
@@ -112,20 +113,32 @@ def available_memory(device: torch.device) -> int:
     return min(machine, int(words)) if words.isdigit() else machine
 
 
+class _Kept:
+    """A tensor in autograd's hands: it lives as long as something is kept of it for the backward pass."""
+
+    def __init__(self, tensor: Tensor) -> None:
+        self.tensor = tensor
+
+
 def saved_bytes(model: nn.Module, forward: Callable[[], Any]) -> int:
-    """Bytes that autograd keeps of one forward pass for its backward pass, weights not counted."""
+    """Bytes that autograd keeps of one forward pass for its backward pass, weights not counted.
+
+    What a layer lets go of again counts not, and is not held here either: the norms of DoRA go through copies of all weights.
+    """
     weights = {weight.untyped_storage().data_ptr() for weight in model.parameters()}
-    kept: dict[int, torch.UntypedStorage] = {}  # held until all are counted, so that no address is used twice
+    seen: list[ref[_Kept]] = []
 
-    def keep(tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()
-        if storage.data_ptr() not in weights:
-            kept[storage.data_ptr()] = storage
-        return tensor
+    def keep(tensor: Tensor) -> _Kept:
+        kept = _Kept(tensor)
+        seen.append(ref(kept))
+        return kept
 
-    with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        forward()
-    return sum(storage.nbytes() for storage in kept.values())
+    with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(keep, lambda kept: kept.tensor):
+        result = forward()
+        storages = (kept.tensor.untyped_storage() for one in seen if (kept := one()) is not None)
+        sizes = {storage.data_ptr(): storage.nbytes() for storage in storages}
+        del result  # held until here: what it was made of was kept with it
+    return sum(size for place, size in sizes.items() if place not in weights)
 
 
 def _of_a_photo(embedding: Any) -> tuple[float, float]:

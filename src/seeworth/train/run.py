@@ -9,14 +9,16 @@ from __future__ import annotations
 
 import time
 from contextlib import ExitStack
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
+from torch import nn
 
 from ..data.dataset import Dataset
 from ..encode import Encoder
-from ..errors import DataError, PhotoError, RunError, SettingsError
+from ..errors import DataError, PhotoError, SettingsError
+from ..features import FeatureStore
 from ..memory import keep_freed_memory
 from ..predict.vlm import VLM
 from ..record import Record
@@ -26,10 +28,11 @@ from ..settings import TrainSettings
 from ..track import About, Track, listeners
 from .answering import Answering
 from .build import build, speed_up
-from .checkpoint import find_checkpoint, read_state
+from .checkpoint import read_state
 from .compile import as_it_is
 from .doctor import demand, examine, show
 from .features import open_features, reader, refuse_features
+from .fitting import as_found, pass_words, smaller_passes
 from .folder import Claim, claim, how_to_go_on
 from .frozen import frozen_fingerprint
 from .limits import check_limits
@@ -69,21 +72,25 @@ def run(settings: TrainSettings) -> None:
             return
         if settings.overwrite:
             _say(spread, "with --overwrite every start is anew: leave it out to go on with a training that was broken off")
-        settings = _as_found(settings, taken, spread.processes)
-        orders: list[Order] = []
-        while True:
-            try:
-                return _train(settings, dataset, parts, spread, taken, orders)
-            except KeyboardInterrupt:
-                if spread.main:
-                    say(how_to_go_on(taken, settings.overwrite), error=True)
-                raise
-            except PhotoError as problem:
-                back = f"put the photo back as it was ({how_to_go_on(taken, settings.overwrite)}), or import again and train anew"
-                raise PhotoError(problem.code, f"{problem}: {back}") from problem
-            except torch.OutOfMemoryError as problem:
-                settings = _smaller(settings, taken, problem, max(orders[-1].lengths) if orders else 1)
-            _say(spread, f"out of memory: now {_pass_words(settings)} in a forward pass")
+        _until_it_fits(as_found(settings, taken, spread.processes), dataset, parts, spread, taken)
+
+
+def _until_it_fits(settings: TrainSettings, dataset: Dataset, parts: Parts, spread: Alone, taken: Claim) -> None:
+    """Train; where memory runs out again with smaller forward passes, if the settings let it."""
+    orders: list[Order] = []
+    while True:
+        try:
+            return _train(settings, dataset, parts, spread, taken, orders)
+        except KeyboardInterrupt:
+            if spread.main:
+                say(how_to_go_on(taken, settings.overwrite), error=True)
+            raise
+        except PhotoError as problem:
+            back = f"put the photo back as it was ({how_to_go_on(taken, settings.overwrite)}), or import again and train anew"
+            raise PhotoError(problem.code, f"{problem}: {back}") from problem
+        except torch.OutOfMemoryError as problem:
+            settings = smaller_passes(settings, taken, problem, max(orders[-1].lengths) if orders else 1)
+        _say(spread, f"out of memory: now {pass_words(settings)} in a forward pass")
 
 
 def take_threads(settings: TrainSettings) -> None:
@@ -92,9 +99,44 @@ def take_threads(settings: TrainSettings) -> None:
         torch.set_num_threads(settings.num_threads)
 
 
+@dataclass(frozen=True)
+class Ready:
+    """All that a training is made of before any process holds a part of it. `store`: the tower's features, where they are kept."""
+
+    settings: TrainSettings
+    dataset: Dataset
+    parts: Parts
+    train: list[Record]
+    validation: list[Record]
+    model: Any
+    encoder: Encoder
+    order: Order
+    store: FeatureStore | None
+
+
 def _train(settings: TrainSettings, dataset: Dataset, parts: Parts, spread: Alone, taken: Claim, orders: list[Order]) -> None:
     """`orders` gets the one that is trained in: what is left where memory runs out."""
+    ready = _prepare(settings, dataset, parts, spread, taken, orders)
+    frozen = frozen_fingerprint(ready.model)
+    wrapped = spread.wrap(ready.model)
+    optimizer = make_optimizer(wrapped, settings)
+    wrapped = spread.join(wrapped, optimizer)
+    with _open_track(ready, spread, taken) as track:
+        trainer = _make_trainer(ready, wrapped, optimizer, frozen, track, spread, taken)
+        if taken.checkpoint is not None:
+            trainer.load(taken.checkpoint)
+            _say(spread, f"going on at step {trainer.step} of {trainer.total}")
+        start = time.time()
+        trainer.run()
+        if ready.store is not None:
+            _say(spread, ready.store.words(passes_of(settings, ready.order)))
+        _finish(ready, trainer, (time.time() - start) / 60)
+
+
+def _prepare(settings: TrainSettings, dataset: Dataset, parts: Parts, spread: Alone, taken: Claim, orders: list[Order]) -> Ready:
+    """The model and its records, looked at by the doctor; from then on the folder is written."""
     train, validation = dataset.records("train"), dataset.records("validation")
+    photos = [*train, *validation]
     parts = reached_parts(parts, train)
     model, encoder = build(settings, dataset, train, parts)
     order = make_order(settings, encoder, train, spread.processes)
@@ -103,45 +145,45 @@ def _train(settings: TrainSettings, dataset: Dataset, parts: Parts, spread: Alon
     _say_plan(settings, parts, model, order, len(validation), spread)
     if settings.doctor and taken.checkpoint is None:
         _examine(settings, model, encoder, train, parts, spread)
-    photos = [*train, *validation]
     refuse_features(settings, model, photos, passes_of(settings, order))
     spread.main_only(taken.begin)
     taken.instead = None  # in the other processes too
     store = open_features(settings, dataset, model, encoder, photos, spread, passes_of(settings, order))
-    frozen = frozen_fingerprint(model)
-    wrapped = spread.wrap(model)
-    optimizer = make_optimizer(wrapped, settings)
-    wrapped = spread.join(wrapped, optimizer)
-    checkpoint = taken.checkpoint
+    return Ready(settings, dataset, parts, train, validation, model, encoder, order, store)
+
+
+def _open_track(ready: Ready, spread: Alone, taken: Claim) -> Track:
+    """log.jsonl and the trackers, as they were when the checkpoint was written."""
+    settings, checkpoint = ready.settings, taken.checkpoint
     resumed = None if checkpoint is None else spread.first(lambda: read_state(checkpoint).get("track", {}))
-    config = resolved(settings, parts, model, encoder, store is not None, spread) | {"data_fingerprint": dataset.fingerprint}
-    about = About(taken.out, dataset.folder, settings.project, settings.run_name or taken.out.name, "train", config)
-    with Track(taken.out, listeners(settings.report_to, about, main=spread.main), resume=resumed, main=spread.main) as track:
-        quiet = Encoder(encoder.processor, encoder.task)
-        vlm = VLM(model, quiet, batch_size=settings.per_device_eval_batch_size, features=store)
-        trainer = Trainer(
-            model=wrapped,
-            optimizer=optimizer,
-            train=train,
-            validation=validation,
-            encoder=encoder,
-            order=order,
-            settings=settings,
-            out=taken.out,
-            track=track,
-            spread=spread,
-            answering=Answering(track, vlm, validation[: settings.eval_records], dataset.folder, spread),
-            features=None if store is None else reader(store, spread),
-            frozen=frozen,
-        )
-        if taken.checkpoint is not None:
-            trainer.load(taken.checkpoint)
-            _say(spread, f"going on at step {trainer.step} of {trainer.total}")
-        start = time.time()
-        trainer.run()
-        if store is not None:
-            _say(spread, store.words(passes_of(settings, order)))
-        _finish(settings, parts, dataset, trainer, validation, (time.time() - start) / 60)
+    config = resolved(settings, ready.parts, ready.model, ready.encoder, ready.store is not None, spread)
+    config |= {"data_fingerprint": ready.dataset.fingerprint}
+    about = About(taken.out, ready.dataset.folder, settings.project, settings.run_name or taken.out.name, "train", config)
+    return Track(taken.out, listeners(settings.report_to, about, main=spread.main), resume=resumed, main=spread.main)
+
+
+def _make_trainer(
+    ready: Ready, model: nn.Module, optimizer: torch.optim.Optimizer, frozen: str, track: Track, spread: Alone, taken: Claim
+) -> Trainer:
+    """`model`: as it is spread over the processes."""
+    settings, store = ready.settings, ready.store
+    quiet = Encoder(ready.encoder.processor, ready.encoder.task)
+    vlm = VLM(ready.model, quiet, batch_size=settings.per_device_eval_batch_size, features=store)
+    return Trainer(
+        model=model,
+        optimizer=optimizer,
+        train=ready.train,
+        validation=ready.validation,
+        encoder=ready.encoder,
+        order=ready.order,
+        settings=settings,
+        out=taken.out,
+        track=track,
+        spread=spread,
+        answering=Answering(track, vlm, ready.validation[: settings.eval_records], ready.dataset.folder, spread),
+        features=None if store is None else reader(store, spread),
+        frozen=frozen,
+    )
 
 
 def passes_of(settings: TrainSettings, order: Order) -> float:
@@ -158,21 +200,20 @@ def reached_parts(parts: Parts, train: list[Record]) -> Parts:
     return replace(parts, projector="frozen", vision="frozen")
 
 
-def _finish(
-    settings: TrainSettings, parts: Parts, dataset: Dataset, trainer: Trainer, validation: list[Record], minutes: float
-) -> None:
+def _finish(ready: Ready, trainer: Trainer, minutes: float) -> None:
     """The best weights answer once more, and are written."""
     trainer.load_best()
     figures: dict[str, float] = {} if trainer.best["loss"] is None else {"eval/best_loss": trainer.best["loss"]}
-    with as_it_is(settings), trainer.spread.answering(trainer.model) as model:
+    with as_it_is(ready.settings), trainer.spread.answering(trainer.model) as model:
         # Another family than eval/: more records, and the best checkpoint, so no point on the same curve.
-        figures |= trainer.answering(trainer.step, "final", model, validation[: max(settings.eval_records, FINAL_RECORDS)])
-        trainer.spread.main_only(lambda: _leave(about_run(settings, parts, dataset, trainer, model, minutes, figures), trainer, model))
+        figures |= trainer.answering(trainer.step, "final", model, ready.validation[: max(ready.settings.eval_records, FINAL_RECORDS)])
+        trainer.spread.main_only(lambda: _leave(ready, trainer, model, minutes, figures))
     _say(trainer.spread, f"trained {many(trainer.step, 'step')} in {duration(60 * minutes)}: {trainer.out}")
 
 
-def _leave(about: dict[str, Any], trainer: Trainer, model: Any) -> None:
+def _leave(ready: Ready, trainer: Trainer, model: Any, minutes: float, figures: dict[str, float]) -> None:
     """All that stays of the training in its folder, run.json last."""
+    about = about_run(ready.settings, ready.parts, ready.dataset, trainer, model, minutes, figures)
     write_result(trainer.out, model, trainer.examples.encoder, about)
     trainer.track.finish(about["validation"], about)
     write_run(trainer.out, about)
@@ -197,51 +238,6 @@ def _examine(settings: TrainSettings, model: Any, encoder: Encoder, train: list[
     findings = spread.main_only(lambda: examine(model, encoder, train, settings, parts=parts)) or []
     _say(spread, show(findings))
     spread.main_only(lambda: demand(findings))
-
-
-def _as_found(settings: TrainSettings, taken: Claim, processes: int) -> TrainSettings:
-    """With the size of forward passes that `auto_find_batch_size` had found when the checkpoint was written."""
-    if not settings.auto_find_batch_size or taken.checkpoint is None:
-        return settings
-    order = read_state(taken.checkpoint)["order"]
-    return replace(
-        settings,
-        per_device_train_batch_size=order["batch_size"],
-        gradient_accumulation_steps=order["passes"] // processes,
-        max_tokens_per_batch=order["max_tokens"],
-    )
-
-
-def _smaller(settings: TrainSettings, taken: Claim, problem: Exception, longest: int) -> TrainSettings:
-    """The same number of records in a step, in smaller forward passes; under a token budget about as many. `longest`: tokens of a record.
-
-    Raises RunError when there is no smaller pass, when none is to be looked for, or when a checkpoint was written already: it goes on
-    in no other order.
-    """
-    size, passes, budget = settings.per_device_train_batch_size, settings.gradient_accumulation_steps, settings.max_tokens_per_batch
-    words = _pass_words(settings)
-    if taken.instead is None and (last := find_checkpoint(taken.out)) is not None:
-        raise RunError(
-            f"out of memory with {words} in a forward pass, after {last} was written: go on with gradient_checkpointing true or on "
-            f"a larger device, or train anew with smaller forward passes ({str(problem).split('.')[0]})"
-        ) from problem
-    if not settings.auto_find_batch_size or (budget <= longest if budget else size < 2):
-        raise RunError(
-            f"out of memory with {words} in a forward pass: lower per_device_train_batch_size or num_crops, set "
-            f"gradient_checkpointing true, or auto_find_batch_size ({str(problem).split('.')[0]})"
-        ) from problem
-    if budget:  # below the longest record passes do not get smaller, only fewer of its neighbours stand together
-        smaller = max(budget // 2, longest)
-        return replace(settings, max_tokens_per_batch=smaller, gradient_accumulation_steps=round(passes * budget / smaller))
-    share = next(number for number in range(2, size + 1) if size % number == 0)
-    return replace(settings, per_device_train_batch_size=size // share, gradient_accumulation_steps=passes * share)
-
-
-def _pass_words(settings: TrainSettings) -> str:
-    """How large a forward pass is."""
-    if settings.max_tokens_per_batch:
-        return many(settings.max_tokens_per_batch, "token")
-    return many(settings.per_device_train_batch_size, "record")
 
 
 def _say_plan(settings: TrainSettings, parts: Parts, model: Any, order: Order, validation: int, spread: Alone) -> None:

@@ -74,10 +74,11 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def work(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
     """work(name, report_to, *kills) trains into a folder, killed at the given steps one after the other, and then to the end.
 
-    A step below 0 ends the training there by an exception, so that it can close its trackers.
+    A step below 0 ends the training there by an exception, so that it can close its trackers. What was said last lies in `said` beside
+    the folder; with `left_out` it is that the tracker failed.
     """
 
-    def run(name: str, report_to: str, *kills: int, **environment: str) -> Path:
+    def run(name: str, report_to: str, *kills: int, left_out: bool = False, **environment: str) -> Path:
         home = tmp_path_factory.mktemp(name)
         (home / "home").mkdir()
         cleared = {key: value for key, value in os.environ.items() if not key.startswith(("WANDB_", "TRACKIO_"))}
@@ -87,7 +88,8 @@ def work(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., 
             command = [sys.executable, "-c", WORK, str(home / "out"), str(data), report_to, str(kill)]
             done = subprocess.run(command, cwd=home / "home", env=env, capture_output=True, text=True, timeout=300, check=False)
             assert done.returncode == (-9 if kill > 0 else 1 if kill else 0), done.stderr
-            assert "left out" not in done.stderr, done.stderr
+            assert ("left out" in done.stderr) is left_out, done.stderr
+            (home / "said").write_text(done.stderr)
         assert not [path for path in (home / "home").rglob("*") if path.is_file()], "something was written outside the run folder"
         return home / "out"
 

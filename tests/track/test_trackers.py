@@ -82,6 +82,20 @@ def test_trackio_holds_each_event_once_in_one_run(kills: tuple[int, ...], work: 
     assert first["_type"] == "trackio.table"
 
 
+def test_trainings_of_one_name_in_a_place_of_the_users_stay_two_runs(work: Callable[..., Path], tmp_path: Path) -> None:
+    need("trackio")
+    place = tmp_path / "trackio"  # beside it READ_TRACKIO looks
+    for name, kills in (("first", ()), ("second", (4,))):
+        out = work(name, "trackio", *kills, TRACKIO_DIR=str(place))
+        assert not (out / "trackio").exists()
+    code = READ_TRACKIO[: READ_TRACKIO.index("logs =")] + (
+        "logs = [SQLiteStorage.get_logs('p', 'n', run_id=one['id']) for one in runs]\n"
+        "print(json.dumps([[one['log_line'] for one in log if 'log_line' in one] for log in logs]))"
+    )
+    done = run(code, str(tmp_path))
+    assert json.loads(done.stdout) == [list(range(1, 13))] * 2, done.stderr
+
+
 @pytest.mark.parametrize(
     ("name", "module", "called"), [("tensorboard", "torch.utils.tensorboard", "TensorBoard"), ("trackio", "trackio", "Trackio")]
 )

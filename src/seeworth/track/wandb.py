@@ -62,7 +62,7 @@ class Wandb:
         _keep_id(self.home, self.run.id, self.about.config)
         self._define_metrics()
         summary = dict(self.run.summary) if self.run.resumed else earlier
-        self.heard = int(summary.get(LINE, 0))
+        self.heard = int(summary.get(LINE, 0)) if not self.run.resumed else _held(summary, self.run.starting_step)
         self._go_on_with_tables(summary)
         self._use_dataset()
 
@@ -101,8 +101,8 @@ class Wandb:
                 note.start()
                 self.run.finish(exit_code=int(failed))
         except TimeoutError as problem:
-            folder = Path(self.run.dir).parent
-            raise RuntimeError(f"the server did not take the rest of the run in time: `wandb sync {folder}` sends it") from problem
+            later = f"`wandb sync --include-online {Path(self.run.dir).parent}` sends it"
+            raise RuntimeError(f"the server did not take the rest of the run in time: {later}") from problem
         finally:
             note.cancel()
             for variable in self.ours:
@@ -181,6 +181,13 @@ def wandb_mode(base_url: str = "https://api.wandb.ai", configured: str = "online
         return "online" if netrc.netrc(os.environ.get("NETRC")).authenticators(urlparse(base_url).hostname or "") else "offline"
     except (OSError, netrc.NetrcParseError):
         return "offline"
+
+
+def _held(summary: Mapping[str, Any], rows: int) -> int:
+    """How many lines of log.jsonl a server surely holds that has so many rows of history: its summary runs ahead of them, and what a kill
+    kept from it is told again, a line too often rather than never."""
+    lost = int(summary.get("_step", rows - 1)) + 1 - rows
+    return max(int(summary.get(LINE, 0)) - max(lost, 0), 0) if rows else 0
 
 
 def _earlier(home: Path, run_id: str) -> dict[str, Any]:
